@@ -1,0 +1,143 @@
+"""What a database must be able to do for a ThreadStore: row operations inside a transaction.
+
+The rules of saving are written once, over these (`_saving.py`); a backend only moves rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
+
+from narrator._codec import StoredMessage
+
+T = TypeVar("T")
+CallState = Literal["started", "finished"]
+
+
+class ThreadRef(NamedTuple):
+    """Which thread: by its row key when it was stored before, else by owner and id."""
+
+    owner: str
+    id: str
+    key: int | None
+
+
+class Head(NamedTuple):
+    """A thread's own row. `tail` is the position of its last message."""
+
+    key: int
+    owner: str
+    id: str
+    title: str | None
+    created_at: datetime
+    updated_at: datetime
+    message_count: int
+    tail: int
+    revision: int
+    reshaped: int
+    last_write: str
+
+
+class Lease(NamedTuple):
+    """Who has a thread's turn. `fence` grows with each turn; `expired` by the database's clock."""
+
+    fence: int
+    holder: str | None
+    since: datetime | None
+    expired: bool
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which threads a listing or purge is about; all conditions must hold."""
+
+    owner: str | None = None
+    metadata: tuple[bytes, ...] = ()  # digests of name and value
+    updated_before: datetime | None = None
+    before: tuple[datetime, int] | None = None
+    limit: int | None = None
+
+
+class Transaction(Protocol):
+    """Row operations. A write transaction claims the thread's row first, which makes writers take turns."""
+
+    async def claim(
+        self,
+        ref: ThreadRef,
+        *,
+        write: str,
+        grow: int = 0,
+        count: int = 0,
+        created_at: datetime | None = None,
+        fence: int | None = None,
+    ) -> Head | None:
+        """Count up the revision and reserve `grow` positions; the head after it.
+
+        With `created_at` a missing thread is made (its revision is 1 then); else None if it is missing, or if
+        the fence is not the given one.
+        """
+
+    async def head(self, ref: ThreadRef) -> Head | None: ...
+    async def heads(self, id: str) -> list[Head]: ...
+    async def set_head(self, key: int, **columns: Any) -> None: ...
+    async def metadata(self, keys: Sequence[int]) -> dict[int, dict[str, str]]: ...
+    async def set_metadata(self, key: int, values: Mapping[str, str | None]) -> None: ...
+
+    async def read(self, key: int, *, since: int = 0, ids: Sequence[str] | None = None) -> list[StoredMessage]: ...
+    async def insert(self, key: int, rows: Sequence[StoredMessage]) -> set[str]: ...
+    async def update(self, key: int, rows: Sequence[StoredMessage]) -> None: ...
+    async def remove(self, key: int, ids: Sequence[str]) -> None: ...
+    async def move(self, key: int, positions: Mapping[str, int], revision: int) -> None: ...
+    async def position_of(self, key: int, id: str) -> int | None: ...
+    async def next_position(self, key: int, after: int | None) -> int | None: ...
+
+    async def add_files(self, key: int, refs: Iterable[tuple[str, str, str, int]]) -> None:
+        """Refer to files: (message id, owner, file id, bytes). Locks their rows until the end."""
+
+    async def files_of(self, key: int, ids: Sequence[str] | None = None) -> set[tuple[str, str]]: ...
+    async def drop_file(self, owner: str, file_id: str) -> bool:
+        """Forget a file if no message refers to it; the row stays locked until the end. True if it may be removed."""
+
+    async def file_owners(self, file_id: str) -> set[str]: ...
+    async def unreferenced(self) -> set[tuple[str, str]]: ...
+
+    async def lease(self, ref: ThreadRef) -> Lease | None: ...
+    async def take_lease(self, key: int, seen: int, holder: str, length: timedelta) -> bool: ...
+    async def renew_lease(self, key: int, fence: int, length: timedelta) -> bool: ...
+    async def end_lease(self, key: int, fence: int) -> None: ...
+
+    async def start_calls(self, key: int, message: str, call_ids: Sequence[str]) -> None: ...
+    async def finish_call(self, key: int, message: str, call_id: str) -> None: ...
+    async def call_states(self, key: int, message: str) -> dict[str, CallState]: ...
+
+    async def select(self, selection: Selection) -> list[Head]: ...
+    async def delete_thread(self, key: int) -> bool: ...
+    async def counts(self) -> tuple[int, int, int]:
+        """Threads, messages, files."""
+
+
+class Backend(Protocol):
+    """A database. `identity` is equal for two backends on one database."""
+
+    name: str
+    location: str
+    identity: object
+
+    async def run(self, work: Callable[[Transaction, int], Awaitable[T]], *, write: bool) -> T:
+        """Run `work(transaction, attempt)` and commit; an exception rolls back and is raised.
+
+        Passing failures of the database are tried again with attempt 2, 3, ...: a write must notice that
+        an earlier attempt was committed after all. Raises StoreUnavailable when it stays away. A write that
+        has begun settles before a CancelledError leaves.
+        """
+
+    async def schema_version(self) -> str: ...
+    async def close(self) -> None: ...
+
+
+def metadata_digest(name: str, value_json: str) -> bytes:
+    """16 bytes that stand for one exact metadata entry."""
+    return hashlib.sha256(f"{name}\x00{value_json}".encode()).digest()[:16]

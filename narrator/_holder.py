@@ -1,0 +1,57 @@
+"""Which process has a turn, so that one that died on this machine need not be waited for (promise P5)."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import socket
+from pathlib import Path
+
+
+def this_process() -> str:
+    """This process as text for the lease: machine, process id, and when it started."""
+    return _describe_process(os.getpid())
+
+
+def is_gone(holder: str) -> bool:
+    """True only if the holder ran on this machine and certainly ended."""
+    parsed = json.loads(holder)
+    if parsed["machine"] != _machine():
+        return False
+    return bool(_started(parsed["pid"]) != parsed["started"])
+
+
+def describe(holder: str) -> str:
+    """The holder for a message: "process 12 on host"."""
+    if not holder:
+        return "another run"
+    parsed = json.loads(holder)
+    return f"process {parsed['pid']} on {parsed['host']}"
+
+
+@functools.lru_cache(maxsize=1)
+def _describe_process(pid: int) -> str:
+    return json.dumps({"host": socket.gethostname(), "pid": pid, "started": _started(pid), "machine": _machine()})
+
+
+def _started(pid: int) -> str | None:
+    """When the process started, in the kernel's ticks since boot; None where it does not exist."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        if Path("/proc/self/stat").exists():
+            return None
+        return "unknown"  # no /proc here: never taken for gone, its lease expires by the clock
+    fields = stat.rpartition(")")[2].split()
+    return None if fields[0] in "ZX" else fields[19]
+
+
+@functools.lru_cache(maxsize=1)
+def _machine() -> str:
+    """This boot of this machine and this process namespace: process ids mean something only inside it."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}/{os.stat('/proc/self/ns/pid').st_ino}"
+    except OSError:
+        return f"{socket.gethostname()}/{os.getpid()}"

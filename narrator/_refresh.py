@@ -1,0 +1,144 @@
+"""After a read or write: the object learns what is stored, so that the two are equal again (promise P4)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from narrator._backend import Head
+from narrator._changes import LAST_UPDATED, Baseline
+from narrator._codec import decode
+from narrator._saving import Stored, Write
+from narrator._values import to_json
+from narrator.message import Message
+from narrator.thread import Thread, ThreadSummary
+
+
+def summary(head: Head, values: Mapping[str, str]) -> ThreadSummary:
+    """One line of a listing."""
+    return ThreadSummary(
+        id=head.id,
+        title=head.title,
+        metadata=_metadata(head, values),
+        owner=head.owner or None,
+        created_at=head.created_at,
+        updated_at=head.updated_at,
+        message_count=head.message_count,
+        _key=head.key,
+    )
+
+
+def learn(thread: Thread, stored: Stored, database: object, write: Write | None) -> None:
+    """Bring the object and its baseline up to what the database holds; messages keep their identity."""
+    head = stored.head
+    base = thread._baseline
+    if base is None or base.database != database:
+        base = Baseline(database=database, key=head.key, revision=0, title=None, metadata={})
+    if write is not None and stored.rows is None:
+        _adopt_written(thread, base, stored, write)
+    if stored.rows is not None:
+        _merge_rows(thread, base, stored)
+        base.metadata = stored.metadata or {}
+        base.title = thread.__dict__["title"] = head.title
+        if write is not None and write.changes.title_changed:
+            base.title = thread.__dict__["title"] = write.title
+    base.revision = head.revision
+    thread._baseline = base
+    seen = write.changes.seen_metadata if write is not None else None
+    _learn_metadata(thread.metadata, _metadata(head, base.metadata), seen)
+    thread.__dict__["created_at"], thread.__dict__["updated_at"] = head.created_at, head.updated_at
+
+
+def _adopt_written(thread: Thread, base: Baseline, stored: Stored, write: Write) -> None:
+    """Nobody else wrote: what this object wrote is all that is new."""
+    changes = write.changes
+    fresh = [message for message in changes.appended if message.id not in base.positions]
+    for id in changes.removed:
+        base.positions.pop(id, None)
+    base.positions |= stored.positions
+    for name, value in changes.metadata.items():
+        if value is None:
+            base.metadata.pop(name, None)
+        else:
+            base.metadata[name] = value
+    if changes.title_changed:
+        base.title = write.title
+    if changes.repeats:
+        _drop_repeats(thread)
+    if changes.inserted or changes.rewrites:
+        base.messages = [_owned(thread, m, base) for m in thread.messages if m.id in base.positions]
+    elif write.behind is None:
+        base.messages += [_owned(thread, message, base) for message in fresh]
+    else:
+        for message in fresh:
+            place = _place(base, message)
+            thread.messages.insert(place, message)
+            base.messages.insert(place, _owned(thread, message, base))
+
+
+def _place(base: Baseline, message: Message) -> int:
+    """Where the message stands among those known: from the end, for that is where runs add."""
+    position, place = base.positions[message.id], len(base.messages)
+    while place and base.positions[base.messages[place - 1].id] > position:
+        place -= 1
+    return place
+
+
+def _owned(thread: Thread, message: Message, base: Baseline) -> Message:
+    """The message, watched for this thread; a copy if it is already part of another stored thread."""
+    watch = message._watched()
+    if watch is not None and watch[0] is not base.edited:
+        index = next(i for i in range(len(thread.messages) - 1, -1, -1) if thread.messages[i] is message)
+        message = message.model_copy(deep=True)
+        thread.messages[index] = message
+    if watch is None or watch[0] is not base.edited:
+        message._start_watch(base.edited)
+    return message
+
+
+def _drop_repeats(thread: Thread) -> None:
+    """A message appended a second time was stored once, so the object has it once, where it stood first."""
+    first: dict[str, Message] = {}
+    for message in thread.messages:
+        first.setdefault(message.id, message)
+    thread.messages[:] = first.values()
+
+
+def _learn_metadata(current: dict[str, Any], stored: dict[str, Any], seen: Mapping[str, str] | None) -> None:
+    """Make the dict equal to what is stored, but for keys that were changed while the save was under way."""
+    for name in current.keys() | stored.keys():
+        if seen is not None and name != LAST_UPDATED:
+            now = to_json(current[name]) if name in current else None
+            if now != seen.get(name):
+                continue
+        if name in stored:
+            current[name] = stored[name]
+        else:
+            del current[name]
+
+
+def _merge_rows(thread: Thread, base: Baseline, stored: Stored) -> None:
+    """Put what others wrote in its place; what this object has not saved yet stays at the end."""
+    assert stored.rows is not None
+    mine = {message.id: message for message in thread.messages}
+    known = {} if stored.whole else {message.id: message for message in base.messages}
+    positions = {} if stored.whole else dict(base.positions)
+    for row in stored.rows:
+        theirs = decode(row, base.edited)
+        own = mine.get(row.id)
+        if own is not None and (row.id in base.edited or own == theirs):
+            known[row.id] = own  # an edit made while the save was under way is kept, for the next one
+        else:
+            known[row.id] = theirs
+        positions[row.id] = row.position
+    base.positions = positions
+    base.messages = sorted(known.values(), key=lambda message: positions[message.id])
+    unsaved = [m for m in thread.messages if m.id not in known]
+    thread.messages[:] = base.messages + unsaved
+    base.messages = [_owned(thread, message, base) for message in base.messages]
+
+
+def _metadata(head: Head, values: Mapping[str, str]) -> dict[str, Any]:
+    metadata = {name: json.loads(text) for name, text in sorted(values.items())}
+    return metadata | {LAST_UPDATED: head.updated_at.isoformat(timespec="microseconds")}

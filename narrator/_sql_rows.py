@@ -1,0 +1,305 @@
+"""The row operations as SQLAlchemy Core statements, the same for SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Interval,
+    Select,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from narrator._backend import CallState, Head, Lease, Selection, ThreadRef, metadata_digest
+from narrator._codec import StoredMessage
+from narrator._schema import UtcDateTime, calls, files, message_files, messages, thread_metadata, threads
+from narrator._values import utc_now
+
+_HEAD = [threads.c[name] for name in Head._fields]
+_ROW = [messages.c[name] for name in StoredMessage._fields]
+_CHUNK = 500  # ids in one statement: SQLite allows 32,766 parameters, PostgreSQL 32,767
+
+
+class SqlTransaction:
+    """Row operations in one transaction of one connection."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+        self._postgres = connection.dialect.name == "postgresql"
+        self._insert: Any = postgresql.insert if self._postgres else sqlite.insert
+
+    def _now(self) -> Any:
+        """The database's clock. SQLite has none of its own: it runs in this process."""
+        return func.clock_timestamp(type_=UtcDateTime) if self._postgres else utc_now()
+
+    def _after(self, length: timedelta) -> Any:
+        return self._now() + literal(length, Interval) if self._postgres else utc_now() + length
+
+    async def claim(
+        self,
+        ref: ThreadRef,
+        *,
+        write: str,
+        grow: int = 0,
+        count: int = 0,
+        created_at: datetime | None = None,
+        fence: int | None = None,
+    ) -> Head | None:
+        now = self._now()
+        changed = {
+            "revision": threads.c.revision + 1,
+            "tail": threads.c.tail + grow,
+            "message_count": threads.c.message_count + count,
+            "updated_at": now,
+            "last_write": write,
+        }
+        if created_at is None:
+            where = _this(ref) if fence is None else and_(_this(ref), threads.c.fence == fence)
+            statement = update(threads).where(where).values(changed)
+        else:
+            row = {"owner": ref.owner, "id": ref.id, "created_at": created_at, "reshaped": 0}
+            row |= {
+                "revision": 1,
+                "tail": grow,
+                "message_count": count,
+                "updated_at": now,
+                "last_write": write,
+            }
+            statement = (
+                self._insert(threads)
+                .values(row)
+                .on_conflict_do_update(index_elements=[threads.c.owner, threads.c.id], set_=changed)
+            )
+        found = (await self._connection.execute(statement.returning(*_HEAD))).first()
+        return None if found is None else Head._make(found)
+
+    async def head(self, ref: ThreadRef) -> Head | None:
+        found = (await self._connection.execute(select(*_HEAD).where(_this(ref)))).first()
+        return None if found is None else Head._make(found)
+
+    async def heads(self, id: str) -> list[Head]:
+        query = select(*_HEAD).where(threads.c.id == id).order_by(threads.c.owner != "").limit(2)
+        return [Head._make(row) for row in await self._connection.execute(query)]
+
+    async def set_head(self, key: int, **columns: Any) -> None:
+        await self._connection.execute(update(threads).where(threads.c.key == key).values(columns))
+
+    async def metadata(self, keys: Sequence[int]) -> dict[int, dict[str, str]]:
+        found: dict[int, dict[str, str]] = {}
+        c = thread_metadata.c
+        for chunk in _chunks(keys):
+            query = select(c.thread, c.name, c.value).where(c.thread.in_(chunk))
+            for key, name, value in await self._connection.execute(query):
+                found.setdefault(key, {})[name] = value
+        return found
+
+    async def set_metadata(self, key: int, values: Mapping[str, str | None]) -> None:
+        c = thread_metadata.c
+        gone = [name for name, value in values.items() if value is None]
+        if gone:
+            await self._connection.execute(delete(thread_metadata).where(c.thread == key, c.name.in_(gone)))
+        rows = [
+            {"thread": key, "name": name, "value": value, "digest": metadata_digest(name, value)}
+            for name, value in values.items()
+            if value is not None
+        ]
+        if rows:
+            insert = self._insert(thread_metadata)
+            await self._connection.execute(
+                insert.on_conflict_do_update(
+                    index_elements=[c.thread, c.name],
+                    set_={"value": insert.excluded.value, "digest": insert.excluded.digest},
+                ),
+                rows,
+            )
+
+    async def read(self, key: int, *, since: int = 0, ids: Sequence[str] | None = None) -> list[StoredMessage]:
+        query = select(*_ROW).where(messages.c.thread == key).order_by(messages.c.position)
+        if since:
+            query = query.where(messages.c.revision > since)
+        if ids is None:
+            return [StoredMessage._make(row) for row in await self._connection.execute(query)]
+        found = [
+            StoredMessage._make(row)
+            for chunk in _chunks(ids)
+            for row in await self._connection.execute(query.where(messages.c.id.in_(chunk)))
+        ]
+        return sorted(found)
+
+    async def insert(self, key: int, rows: Sequence[StoredMessage]) -> set[str]:
+        statement = (
+            self._insert(messages)
+            .on_conflict_do_nothing(index_elements=[messages.c.thread, messages.c.id])
+            .returning(messages.c.id)
+        )
+        values = [{"thread": key, **row._asdict()} for row in rows]
+        result = await self._connection.execute(statement, values if len(values) > 1 else values[0])
+        return set(result.scalars())
+
+    async def update(self, key: int, rows: Sequence[StoredMessage]) -> None:
+        statement = (
+            update(messages)
+            .where(messages.c.thread == bindparam("_thread"), messages.c.id == bindparam("_id"))
+            .values({name: bindparam(name) for name in ("role", "content", "detail", "created_at", "revision")})
+        )
+        values = [{**row._asdict(), "_thread": key, "_id": row.id} for row in rows]
+        for value in values:
+            del value["position"], value["id"]
+        await self._connection.execute(statement, values)
+
+    async def remove(self, key: int, ids: Sequence[str]) -> None:
+        for chunk in _chunks(ids):
+            await self._connection.execute(delete(messages).where(messages.c.thread == key, messages.c.id.in_(chunk)))
+
+    async def move(self, key: int, positions: Mapping[str, int], revision: int) -> None:
+        statement = (
+            update(messages)
+            .where(messages.c.thread == key, messages.c.id == bindparam("_id"))
+            .values(position=bindparam("_position"), revision=revision)
+        )
+        await self._connection.execute(statement, [{"_id": i, "_position": p} for i, p in positions.items()])
+
+    async def position_of(self, key: int, id: str) -> int | None:
+        query = select(messages.c.position).where(messages.c.thread == key, messages.c.id == id)
+        return (await self._connection.execute(query)).scalar()
+
+    async def next_position(self, key: int, after: int | None) -> int | None:
+        query = select(func.min(messages.c.position)).where(messages.c.thread == key)
+        if after is not None:
+            query = query.where(messages.c.position > after)
+        found: int | None = (await self._connection.execute(query)).scalar()
+        return found
+
+    async def add_files(self, key: int, refs: Iterable[tuple[str, str, str, int]]) -> None:
+        for message, owner, file_id, size_bytes in sorted(refs, key=lambda ref: ref[1:3]):
+            insert = self._insert(files).values(owner=owner, file_id=file_id, size_bytes=size_bytes)
+            await self._connection.execute(
+                insert.on_conflict_do_update(
+                    index_elements=[files.c.owner, files.c.file_id], set_={"size_bytes": size_bytes}
+                )
+            )
+            reference = {"thread": key, "message": message, "owner": owner, "file_id": file_id}
+            await self._connection.execute(self._insert(message_files).values(reference).on_conflict_do_nothing())
+
+    async def files_of(self, key: int, ids: Sequence[str] | None = None) -> set[tuple[str, str]]:
+        c = message_files.c
+        query = select(c.owner, c.file_id, c.message).where(c.thread == key)
+        found = await self._connection.execute(query)
+        wanted = None if ids is None else set(ids)
+        return {(owner, file_id) for owner, file_id, message in found if wanted is None or message in wanted}
+
+    async def drop_file(self, owner: str, file_id: str) -> bool:
+        this = and_(files.c.owner == owner, files.c.file_id == file_id)
+        # The lock first, as a statement of its own: the next one then sees references committed meanwhile.
+        await self._connection.execute(
+            self._insert(files)
+            .values(owner=owner, file_id=file_id, size_bytes=0)
+            .on_conflict_do_update(
+                index_elements=[files.c.owner, files.c.file_id], set_={"size_bytes": files.c.size_bytes}
+            )
+        )
+        referred = exists().where(message_files.c.owner == owner, message_files.c.file_id == file_id)
+        result = await self._connection.execute(delete(files).where(this, ~referred))
+        return bool(result.rowcount)
+
+    async def file_owners(self, file_id: str) -> set[str]:
+        query = select(files.c.owner).where(files.c.file_id == file_id)
+        return set((await self._connection.execute(query)).scalars())
+
+    async def unreferenced(self) -> set[tuple[str, str]]:
+        same = and_(message_files.c.owner == files.c.owner, message_files.c.file_id == files.c.file_id)
+        query = select(files.c.owner, files.c.file_id).where(~exists().where(same))
+        return {(owner, file_id) for owner, file_id in await self._connection.execute(query)}
+
+    async def lease(self, ref: ThreadRef) -> Lease | None:
+        c = threads.c
+        expired = or_(c.lease_until.is_(None), c.lease_until < self._now())
+        query = select(c.fence, c.lease_holder, c.lease_since, expired).where(_this(ref))
+        found = (await self._connection.execute(query)).first()
+        return None if found is None else Lease(found[0], found[1], found[2], bool(found[3]))
+
+    async def take_lease(self, key: int, seen: int, holder: str, length: timedelta) -> bool:
+        now = self._now()
+        return await self._lease_change(
+            key, seen, fence=seen + 1, lease_holder=holder, lease_since=now, lease_until=self._after(length)
+        )
+
+    async def renew_lease(self, key: int, fence: int, length: timedelta) -> bool:
+        return await self._lease_change(key, fence, lease_until=self._after(length))
+
+    async def end_lease(self, key: int, fence: int) -> None:
+        await self._lease_change(key, fence, lease_holder=None, lease_since=None, lease_until=None)
+
+    async def _lease_change(self, key: int, held: int, **columns: Any) -> bool:
+        where = and_(threads.c.key == key, threads.c.fence == held)
+        return bool((await self._connection.execute(update(threads).where(where).values(columns))).rowcount)
+
+    async def start_calls(self, key: int, message: str, call_ids: Sequence[str]) -> None:
+        now = self._now()
+        insert = self._insert(calls)
+        for call_id in call_ids:
+            await self._connection.execute(
+                insert.values(thread=key, message=message, call_id=call_id, state="started", started_at=now)
+                .on_conflict_do_update(
+                    index_elements=[calls.c.thread, calls.c.message, calls.c.call_id],
+                    set_={"state": "started", "started_at": now},
+                )
+            )  # fmt: skip
+
+    async def finish_call(self, key: int, message: str, call_id: str) -> None:
+        where = and_(calls.c.thread == key, calls.c.message == message, calls.c.call_id == call_id)
+        await self._connection.execute(update(calls).where(where).values(state="finished", finished_at=self._now()))
+
+    async def call_states(self, key: int, message: str) -> dict[str, CallState]:
+        query = select(calls.c.call_id, calls.c.state).where(calls.c.thread == key, calls.c.message == message)
+        return dict(iter(await self._connection.execute(query)))
+
+    async def select(self, selection: Selection) -> list[Head]:
+        query = _selected(select(*_HEAD), selection)
+        query = query.order_by(threads.c.updated_at.desc(), threads.c.key.desc()).limit(selection.limit)
+        return [Head._make(row) for row in await self._connection.execute(query)]
+
+    async def delete_thread(self, key: int) -> bool:
+        return bool((await self._connection.execute(delete(threads).where(threads.c.key == key))).rowcount)
+
+    async def counts(self) -> tuple[int, int, int]:
+        tables = (threads, messages, files)
+        query = select(*(select(func.count()).select_from(table).scalar_subquery() for table in tables))
+        found = (await self._connection.execute(query)).one()
+        return found[0], found[1], found[2]
+
+
+def _this(ref: ThreadRef) -> ColumnElement[bool]:
+    where = and_(threads.c.owner == ref.owner, threads.c.id == ref.id)
+    return where if ref.key is None else and_(threads.c.key == ref.key, where)
+
+
+def _selected(query: Select[Any], selection: Selection) -> Select[Any]:
+    c = threads.c
+    if selection.owner is not None:
+        query = query.where(c.owner == selection.owner)
+    for digest in selection.metadata:
+        query = query.where(exists().where(thread_metadata.c.thread == c.key, thread_metadata.c.digest == digest))
+    if selection.updated_before is not None:
+        query = query.where(c.updated_at < selection.updated_before)
+    if selection.before is not None:
+        at, key = selection.before
+        query = query.where(or_(c.updated_at < at, and_(c.updated_at == at, c.key < key)))
+    return query
+
+
+def _chunks(values: Sequence[Any]) -> Iterable[Sequence[Any]]:
+    return (values[i : i + _CHUNK] for i in range(0, len(values), _CHUNK))

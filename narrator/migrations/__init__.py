@@ -1,0 +1,1 @@
+"""The schema's versions, run from code by alembic (promise P13)."""

@@ -1,0 +1,104 @@
+"""Thread: a conversation. ThreadSummary: one line of a listing, without messages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, NoReturn, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, field_validator
+
+from narrator._changes import Baseline
+from narrator._tracked import TrackedDict, track
+from narrator._values import check_id, clean_text, utc, utc_now
+from narrator.errors import MessagesNotLoaded
+from narrator.message import Message, new_id
+
+
+class Thread(BaseModel):
+    """A conversation: its messages in order, a title and metadata. The only state of a conversation.
+
+    A Thread is a private copy: nothing is stored before `store.save_thread(thread)` or `agent.go(thread)`,
+    and what others store shows up here only then. `metadata["last_updated"]` is written by the store.
+    """
+
+    model_config = ConfigDict(extra="forbid", validate_assignment=True, hide_input_in_errors=True)
+
+    id: str = Field(default_factory=new_id, frozen=True)
+    title: str | None = None
+    metadata: Annotated[dict[str, Any], AfterValidator(lambda value: track(value, "metadata"))] = Field(
+        default_factory=TrackedDict, repr=False
+    )
+    messages: list[Message] = Field(default_factory=list, repr=False)
+    owner: str | None = None
+    created_at: datetime = Field(default_factory=utc_now)
+    updated_at: datetime = Field(default_factory=utc_now)
+    _baseline: Baseline | None = PrivateAttr(default=None)
+
+    @field_validator("id")
+    @classmethod
+    def _check_id(cls, value: str) -> str:
+        return check_id(value, "thread id")
+
+    @field_validator("owner")
+    @classmethod
+    def _check_owner(cls, value: str | None) -> str | None:
+        return value if value is None else check_id(value, "owner")
+
+    @field_validator("title")
+    @classmethod
+    def _clean(cls, value: str | None) -> str | None:
+        return value if value is None else clean_text(value)
+
+    @field_validator("created_at", "updated_at")
+    @classmethod
+    def _in_utc(cls, value: datetime) -> datetime:
+        return utc(value)
+
+    def add_message(self, message: Message) -> Message:
+        """Append the message to this copy and return it; it is stored with the next save."""
+        if not isinstance(message, Message):
+            raise TypeError(f"{message!r} is no Message; use Message(role=..., content=...)")
+        self.messages.append(message)
+        return message
+
+    def __repr__(self) -> str:
+        title = f", title={self.title!r}" if self.title else ""
+        return f"Thread(id={self.id!r}{title}, {len(self.messages)} messages)"
+
+    __str__ = __repr__
+
+    def __copy__(self) -> Self:
+        copied = super().__copy__()
+        copied._baseline = None  # a copy does not know what is stored: saving it appends and never erases (P4)
+        return copied
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        memo = {} if memo is None else memo
+        if self._baseline is not None:
+            memo[id(self._baseline)] = None
+        return super().__deepcopy__(memo)
+
+    def __getstate__(self) -> dict[Any, Any]:
+        return {**super().__getstate__(), "__pydantic_private__": {"_baseline": None}}
+
+
+@dataclass(frozen=True)
+class ThreadSummary:
+    """One line of `list_threads`. Pass the last one as `before=` to get the next page."""
+
+    id: str
+    title: str | None
+    metadata: dict[str, Any]
+    owner: str | None
+    created_at: datetime
+    updated_at: datetime
+    message_count: int
+    _key: int
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name == "messages":
+            raise MessagesNotLoaded(
+                f"a ThreadSummary has no messages; load them with await store.get_thread({self.id!r})"
+            )
+        raise AttributeError(f"ThreadSummary has no attribute {name!r}")

@@ -1,0 +1,422 @@
+"""ThreadStore: where conversations are kept. The contract; how rows move is a backend's, how saves merge `_saving`'s.
+
+Any number of tasks, event loops, threads and processes may use one database at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from types import TracebackType
+from typing import Any, Self
+
+from narrator import _files, _refresh
+from narrator._backend import Backend, Head, Selection, ThreadRef, Transaction, metadata_digest
+from narrator._changes import Baseline, Changes, changes_since
+from narrator._codec import encode
+from narrator._memory import MemoryBackend
+from narrator._saving import NothingToWrite, Stored, Write, write_changes
+from narrator._tracked import track
+from narrator._values import check_id, to_json, utc, utc_now
+from narrator.config import PoolSettings, database_url_from_env, parse_url
+from narrator.errors import ConfigurationError, OwnerMismatch, ThreadNotFound
+from narrator.file_store import FileStore
+from narrator.message import Message, new_id
+from narrator.thread import Thread, ThreadSummary
+from narrator.turn import Turn, take_turn
+
+DEFAULT_WAIT_S = 60.0
+DEFAULT_LEASE = timedelta(seconds=30)
+
+
+@dataclass(frozen=True)
+class StoreStatus:
+    """What `narrator status` shows. `url` has its password hidden; `latency_ms` is one round trip."""
+
+    backend: str
+    url: str
+    schema_version: str
+    threads: int
+    messages: int
+    files: int
+    latency_ms: float
+
+
+@dataclass(frozen=True)
+class InitReport:
+    """What `initialize` did: schema versions before (None: there were no tables) and after, SQLite's backup."""
+
+    before: str | None
+    after: str
+    backup_path: Path | None
+
+
+class ThreadStore:
+    """Conversations on SQLite, PostgreSQL or in memory. Made by `create`; closed by `close` or `async with`.
+
+    A store without an owner is the operator's: it sees all threads. `for_owner` gives a view of one owner's.
+    Every method raises StoreUnavailable when the database stays away (5 tries within 30 s).
+    """
+
+    def __init__(self, backend: Backend, file_store: FileStore | None, owner: str | None = None) -> None:
+        self._backend = backend
+        self._owner = owner
+        self.file_store = file_store
+
+    @classmethod
+    async def create(cls, url: str | None = None, *, file_store: FileStore | None = None) -> ThreadStore:
+        """A store on the database of `url`; without one, in this process's memory. Never reads the URL's variable.
+
+        `sqlite+aiosqlite:///app.db` and `postgresql+asyncpg://user:password@host/name` (the plain schemes too).
+        An empty database gets its tables. Attachments of saved messages go to `file_store`; in memory, one in
+        memory is the default. Raises ConfigurationError for a URL or NARRATOR_DB_* value that cannot work,
+        SchemaError for tables of another version, StoreUnavailable when the database cannot be reached.
+        """
+        parsed = parse_url(url) if url is not None else None
+        if parsed is None or parsed.backend == "memory":
+            return cls(MemoryBackend(), file_store or await FileStore.create())
+        from narrator._sql import SqlBackend
+
+        backend = SqlBackend(parsed, PoolSettings.from_env())
+        try:
+            await backend.open()
+        except BaseException:
+            await backend.close()
+            raise
+        return cls(backend, file_store)
+
+    @classmethod
+    async def from_env(cls, *, file_store: FileStore | None = None) -> ThreadStore:
+        """A store on the database of NARRATOR_DATABASE_URL; ConfigurationError when it is not set."""
+        return await cls.create(database_url_from_env(), file_store=file_store)
+
+    @classmethod
+    async def initialize(cls, url: str) -> InitReport:
+        """Make or upgrade the tables; a SQLite file is copied first. Safe when ten processes start at once."""
+        parsed = parse_url(url)
+        if parsed.backend == "memory":
+            raise ConfigurationError(f"{url!r} names no database on disk; there is nothing to initialize")
+        from narrator._sql import SqlBackend
+
+        backend = SqlBackend(parsed, PoolSettings.from_env())
+        try:
+            before, after, backup_path = await backend.migrate()
+        finally:
+            await backend.close()
+        return InitReport(before, after, backup_path)
+
+    def for_owner(self, owner: str) -> ThreadStore:
+        """A view that sees and writes only this owner's threads, messages and files (promise P15).
+
+        Two owners may use the same thread id for threads of their own.
+        """
+        check_id(owner, "owner")
+        if self._owner not in (None, owner):
+            raise OwnerMismatch(f"this store is owner {self._owner!r}'s view; ask the whole store for {owner!r}'s")
+        files = self.file_store.for_owner(owner) if self.file_store else None
+        return ThreadStore(self._backend, files, owner)
+
+    async def get_thread(self, thread_id: str) -> Thread:
+        """A private copy of the thread with all its messages; ThreadNotFound when there is none (here)."""
+
+        async def work(tx: Transaction, _attempt: int) -> tuple[Head, Stored]:
+            head = await self._head(tx, thread_id)
+            rows = await tx.read(head.key)
+            values = (await tx.metadata([head.key])).get(head.key, {})
+            return head, Stored(head, rows=rows, whole=True, metadata=values)
+
+        head, stored = await self._backend.run(work, write=False)
+        thread = Thread(id=head.id, owner=head.owner or None, created_at=head.created_at)
+        _refresh.learn(thread, stored, self._backend.identity, None)
+        return thread
+
+    async def save_thread(self, thread: Thread) -> None:
+        """Write what changed in this object since it was loaded or saved; afterwards it equals what is stored.
+
+        Appended messages are always kept, whoever else writes (P3, P4): one that is stored already is not stored
+        again. Edits, removals, moves: only if nobody else wrote since the load. Metadata merges by key. Costs
+        what changed, not what the thread holds. Raises ThreadConflict or MessageConflict, FileTooLarge,
+        FileStoreMissing, OwnerMismatch; then nothing was written and the object is as it was.
+        """
+        if thread.owner is None and self._owner is not None:
+            thread.owner = self._owner
+        ref, base = self._ref(thread), self._baseline(thread)
+        changes = changes_since(thread, base)
+        if base is not None and changes.empty:
+            await self._catch_up(thread, base)
+            return
+        removed = partial(_files_of, ref, changes.removed)
+        orphans = await self._backend.run(removed, write=False) if changes.removed else set()
+        await self._write(
+            thread,
+            Write(
+                ref=ref,
+                token=new_id(),
+                created_at=thread.created_at,
+                base=base,
+                changes=changes,
+                title=thread.title,
+                rows=_rows(changes),
+            ),
+        )
+        await self._drop_files(orphans)
+
+    async def delete_thread(self, thread_id: str) -> bool:
+        """Remove the thread, its messages, and the files that no other message refers to; False if there is none."""
+
+        async def work(tx: Transaction, _attempt: int) -> set[tuple[str, str]] | None:
+            try:
+                head = await self._head(tx, thread_id)
+            except ThreadNotFound:
+                return None
+            files = await tx.files_of(head.key)
+            await tx.delete_thread(head.key)
+            return files
+
+        files = await self._backend.run(work, write=True)
+        if files is None:
+            return False
+        await self._drop_files(files)
+        return True
+
+    async def list_threads(
+        self,
+        *,
+        limit: int | None = None,
+        before: ThreadSummary | str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        updated_before: datetime | None = None,
+    ) -> list[ThreadSummary]:
+        """Summaries, the most recently saved first.
+
+        `before`: the last summary (or its thread id) of the page before. `metadata`: only threads that have exactly
+        these entries (5 is not "5" is not True; numbers compare as numbers). `updated_before`: strictly earlier.
+        """
+        if limit is not None and limit < 1:
+            raise ValueError(f"limit is {limit!r}; it must be at least 1, or None for all")
+        selection = Selection(
+            owner=self._owner,
+            metadata=tuple(_digest(k, v) for k, v in (metadata or {}).items()),
+            updated_before=None if updated_before is None else utc(updated_before),
+            limit=limit,
+        )
+
+        async def work(tx: Transaction, _attempt: int) -> tuple[list[Head], dict[int, dict[str, str]]]:
+            chosen = selection
+            if isinstance(before, ThreadSummary):
+                chosen = _page(selection, before.updated_at, before._key)
+            elif before is not None:
+                head = await self._head(tx, before)
+                chosen = _page(selection, head.updated_at, head.key)
+            heads = await tx.select(chosen)
+            return heads, await tx.metadata([head.key for head in heads])
+
+        heads, values = await self._backend.run(work, write=False)
+        return [_refresh.summary(head, values.get(head.key, {})) for head in heads]
+
+    async def purge(self, *, older_than: timedelta, dry_run: bool = False) -> int:
+        """Delete the threads last saved longer than this ago, one transaction each; how many (there would be)."""
+        if older_than < timedelta(0):
+            raise ValueError(f"older_than is {older_than!r}; it must not be negative")
+        cutoff = utc_now() - older_than
+        old = await self._select(Selection(owner=self._owner, updated_before=cutoff))
+        if dry_run:
+            return len(old)
+        return sum([await self._delete_if_old(head, cutoff) for head in old])
+
+    async def collect_garbage(
+        self, *, grace: timedelta = timedelta(hours=1), dry_run: bool = False
+    ) -> _files.GarbageReport:
+        """Remove files that no message refers to and that were not saved within `grace`, and unfinished ones."""
+        if self.file_store is None:
+            raise ConfigurationError(
+                "this store has no file store; make it with ThreadStore.create(url, file_store=...)"
+            )
+        return await _files.collect_garbage(self._backend, self.file_store, grace, dry_run)
+
+    async def status(self) -> StoreStatus:
+        """Counts and the time of one round trip; holds no message content."""
+        version = await self._backend.schema_version()
+        started = perf_counter()
+        await self._backend.run(_nothing, write=False)
+        latency_ms = (perf_counter() - started) * 1000
+        threads, messages, files = await self._backend.run(_counts, write=False)
+        backend = self._backend
+        return StoreStatus(backend.name, backend.location, version, threads, messages, files, round(latency_ms, 2))
+
+    def turn(
+        self, thread: Thread, *, wait_s: float = DEFAULT_WAIT_S, lease: timedelta = DEFAULT_LEASE
+    ) -> AbstractAsyncContextManager[Turn]:
+        """The turn on a stored thread, for one run: `async with store.turn(thread) as turn` (promise P5).
+
+        Waits up to `wait_s` for the run that has it, then raises ThreadBusy. The lease is renewed while the
+        block runs. On entry, `thread` has learnt what others stored.
+        """
+        return take_turn(self, thread, wait_s=wait_s, lease=lease)
+
+    async def close(self) -> None:
+        """Give back this event loop's connections. The store opens new ones if it is used again."""
+        await self._backend.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        owner = f", owner={self._owner!r}" if self._owner else ""
+        return f"ThreadStore({self._backend.location!r}{owner})"
+
+    # What turn.py needs beside the public methods.
+
+    async def _append(
+        self,
+        thread: Thread,
+        message: Message,
+        fence: int,
+        behind: str | None,
+        skip: int,
+        finishes: tuple[str, str] | None,
+    ) -> None:
+        changes = Changes(appended=[message])
+        await self._write(
+            thread,
+            Write(
+                ref=self._ref(thread),
+                token=new_id(),
+                created_at=thread.created_at,
+                base=self._baseline(thread),
+                changes=changes,
+                title=None,
+                rows=_rows(changes),
+                behind=behind,
+                skip=skip,
+                fence=fence,
+                finishes=finishes,
+            ),
+        )
+
+    async def _write(self, thread: Thread, write: Write) -> None:
+        """Store it, files first, and let the object learn the outcome."""
+        write.files = await _files.save_all(write, self.file_store, self._owner)
+        edited = write.base.edited if write.base else set()
+        taken = {message.id for message in write.changes.edited}
+        edited -= taken  # an edit from now on is for the next save
+
+        async def work(tx: Transaction, attempt: int) -> Stored:
+            stored = await write_changes(tx, attempt, write)
+            await _files.verify(write, self.file_store, self._owner)
+            return stored
+
+        try:
+            stored = await self._backend.run(work, write=True)
+        except NothingToWrite as nothing:
+            stored = nothing.stored
+        except BaseException:
+            edited |= taken
+            raise
+        _refresh.learn(thread, stored, self._backend.identity, write)
+
+    async def _catch_up(self, thread: Thread, base: Baseline) -> None:
+        """Learn what others stored since this object was loaded or saved."""
+        ref = self._ref(thread)
+
+        async def work(tx: Transaction, _attempt: int) -> Stored | None:
+            head = await tx.head(ref)
+            if head is None:
+                raise ThreadNotFound(f"thread {thread.id!r} was deleted since it was loaded")
+            if head.revision == base.revision:
+                return None
+            whole = head.reshaped > base.revision
+            rows = await tx.read(head.key, since=0 if whole else base.revision)
+            values = (await tx.metadata([head.key])).get(head.key, {})
+            return Stored(head, rows=rows, whole=whole, metadata=values)
+
+        stored = await self._backend.run(work, write=False)
+        if stored is not None:
+            _refresh.learn(thread, stored, self._backend.identity, None)
+
+    def _baseline(self, thread: Thread) -> Baseline | None:
+        base = thread._baseline
+        return base if base is not None and base.database == self._backend.identity else None
+
+    def _ref(self, thread: Thread) -> ThreadRef:
+        if self._owner is not None and thread.owner != self._owner:
+            raise OwnerMismatch(
+                f"thread {thread.id!r} belongs to owner {thread.owner!r}, and this store is {self._owner!r}'s view"
+            )
+        base = self._baseline(thread)
+        return ThreadRef(thread.owner or "", thread.id, base.key if base else None)
+
+    async def _head(self, tx: Transaction, thread_id: str) -> Head:
+        if self._owner is not None:
+            head = await tx.head(ThreadRef(self._owner, thread_id, None))
+            found = [head] if head else []
+        else:
+            found = await tx.heads(thread_id)
+            if len(found) > 1 and found[0].owner:
+                raise ThreadNotFound(
+                    f"several owners have a thread {thread_id!r}; say whose: store.for_owner(...).get_thread(...)"
+                )
+        if not found:
+            raise ThreadNotFound(
+                f"no thread {thread_id!r} in {self!r}; make it with Thread(id={thread_id!r}) and save it"
+            )
+        return found[0]
+
+    async def _select(self, selection: Selection) -> list[Head]:
+        async def work(tx: Transaction, _attempt: int) -> list[Head]:
+            return await tx.select(selection)
+
+        return await self._backend.run(work, write=False)
+
+    async def _delete_if_old(self, head: Head, cutoff: datetime) -> bool:
+        async def work(tx: Transaction, _attempt: int) -> set[tuple[str, str]] | None:
+            now = await tx.head(ThreadRef(head.owner, head.id, head.key))
+            if now is None or now.updated_at >= cutoff:
+                return None
+            files = await tx.files_of(head.key)
+            await tx.delete_thread(head.key)
+            return files
+
+        files = await self._backend.run(work, write=True)
+        await self._drop_files(files or set())
+        return files is not None
+
+    async def _drop_files(self, candidates: set[tuple[str, str]]) -> None:
+        if self.file_store is not None:
+            for owner, file_id in candidates:
+                await _files.drop(self._backend, self.file_store, owner, file_id)
+
+
+def _rows(changes: Changes) -> dict[str, Any]:
+    written = [*changes.appended, *changes.edited, *(m for _, run in changes.inserted for m in run)]
+    return {message.id: encode(message) for message in written}
+
+
+def _digest(name: str, value: Any) -> bytes:
+    return metadata_digest(name, to_json(track(value, f"metadata filter {name!r}")))
+
+
+def _page(selection: Selection, at: datetime, key: int) -> Selection:
+    return Selection(selection.owner, selection.metadata, selection.updated_before, (at, key), selection.limit)
+
+
+async def _files_of(ref: ThreadRef, ids: list[str], tx: Transaction, _attempt: int) -> set[tuple[str, str]]:
+    return set() if ref.key is None else await tx.files_of(ref.key, ids)
+
+
+async def _nothing(tx: Transaction, _attempt: int) -> None:
+    await tx.heads("")
+
+
+async def _counts(tx: Transaction, _attempt: int) -> tuple[int, int, int]:
+    return await tx.counts()

@@ -1,0 +1,149 @@
+"""Turn: the right of one run to add to a thread (promise P5), and the life of its tool calls (P6).
+
+A lease on the database's clock with a fencing number: every write of the run carries the number, so a
+process that wakes after its lease passed on cannot write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from narrator import _holder
+from narrator._backend import CallState, Lease, Transaction
+from narrator.errors import LeaseLost, StoreUnavailable, ThreadBusy, ThreadNotFound
+from narrator.message import Message
+
+if TYPE_CHECKING:
+    from narrator.thread import Thread
+    from narrator.thread_store import ThreadStore
+
+logger = logging.getLogger("narrator")
+_FIRST_POLL_S, _LAST_POLL_S = 0.02, 0.5
+
+
+class Turn:
+    """One run's turn on one thread. Its methods raise LeaseLost once the turn has passed to another run."""
+
+    def __init__(self, store: ThreadStore, thread: Thread, key: int, fence: int, lease: timedelta) -> None:
+        self._store = store
+        self._key = key
+        self._lease = lease
+        self.thread = thread
+        self.fence = fence
+
+    async def append(
+        self, message: Message, *, behind: str | None, skip: int = 0, finishes: tuple[str, str] | None = None
+    ) -> None:
+        """Store a message right behind the message `behind` (None: at the end) and put it into the thread.
+
+        `skip` leaves that many places free in front, for results that are still to come. `finishes` names the
+        call (assistant message id, call id) whose result this is; both are committed together.
+        """
+        await self._store._append(self.thread, message, self.fence, behind, skip, finishes)
+
+    async def start_calls(self, message_id: str, call_ids: Sequence[str]) -> None:
+        """Record that these calls of an assistant message start now; committed when this returns."""
+
+        async def work(tx: Transaction, _attempt: int) -> None:
+            if not await tx.renew_lease(self._key, self.fence, self._lease):
+                raise self._lost()
+            await tx.start_calls(self._key, message_id, call_ids)
+
+        await self._store._backend.run(work, write=True)
+
+    async def call_states(self, message_id: str) -> dict[str, CallState]:
+        """The recorded state of each call of an assistant message; one that never started is absent."""
+
+        async def work(tx: Transaction, _attempt: int) -> dict[str, CallState]:
+            return await tx.call_states(self._key, message_id)
+
+        return await self._store._backend.run(work, write=False)
+
+    async def _renew(self) -> None:
+        async def work(tx: Transaction, _attempt: int) -> bool:
+            return await tx.renew_lease(self._key, self.fence, self._lease)
+
+        if not await self._store._backend.run(work, write=True):
+            raise self._lost()
+
+    async def _end(self) -> None:
+        async def work(tx: Transaction, _attempt: int) -> None:
+            await tx.end_lease(self._key, self.fence)
+
+        await self._store._backend.run(work, write=True)
+
+    async def _keep(self) -> None:
+        """Renew the lease three times in its length, until cancelled or lost."""
+        while True:
+            await asyncio.sleep(self._lease.total_seconds() / 3)
+            try:
+                await self._renew()
+            except StoreUnavailable:
+                logger.warning("the lease on thread %r could not be renewed", self.thread.id)
+            except LeaseLost:
+                return  # the run's next write raises it
+
+    def _lost(self) -> LeaseLost:
+        return LeaseLost(
+            f"the turn on thread {self.thread.id!r} has passed to another run, so this run may not write any more; "
+            "call go() again to go on from what is stored"
+        )
+
+
+@asynccontextmanager
+async def take_turn(store: ThreadStore, thread: Thread, *, wait_s: float, lease: timedelta) -> AsyncIterator[Turn]:
+    """See ThreadStore.turn."""
+    base = store._baseline(thread)
+    if base is None:
+        raise ThreadNotFound(f"thread {thread.id!r} is not stored in {store!r}; save_thread() it first")
+    fence = await _acquire(store, thread, base.key, wait_s, lease)
+    turn = Turn(store, thread, base.key, fence, lease)
+    keeper = asyncio.create_task(turn._keep())
+    try:
+        await store._catch_up(thread, base)
+        yield turn
+    finally:
+        keeper.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await keeper
+        try:
+            await turn._end()
+        except StoreUnavailable:
+            logger.warning("the turn on thread %r could not be given back; it expires by itself", thread.id)
+
+
+async def _acquire(store: ThreadStore, thread: Thread, key: int, wait_s: float, lease: timedelta) -> int:
+    """Wait for the turn; its fencing number."""
+    ref = store._ref(thread)
+    me = _holder.this_process()
+    deadline = monotonic() + wait_s
+    pause_s = _FIRST_POLL_S
+
+    async def work(tx: Transaction, attempt: int) -> tuple[Lease | None, bool]:
+        seen = await tx.lease(ref)
+        free = seen is not None and (seen.holder is None or seen.expired or _holder.is_gone(seen.holder))
+        taken = seen is not None and free and await tx.take_lease(key, seen.fence, me, lease)
+        return seen, taken
+
+    while True:
+        seen, taken = await store._backend.run(work, write=True)
+        if seen is None:
+            raise ThreadNotFound(f"thread {thread.id!r} was deleted by someone else")
+        if taken:
+            return seen.fence + 1
+        if monotonic() >= deadline:
+            since = seen.since.isoformat(timespec="seconds") if seen.since else "just now"
+            raise ThreadBusy(
+                f"thread {thread.id!r} is being answered by {_holder.describe(seen.holder or '')} since {since}; "
+                f"waited {wait_s:g} s. Its input is stored: call go() again later, or allow a longer wait"
+            )
+        await asyncio.sleep(min(pause_s * random.uniform(0.5, 1), max(deadline - monotonic(), 0)))
+        pause_s = min(pause_s * 1.5, _LAST_POLL_S)
