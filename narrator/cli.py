@@ -33,7 +33,7 @@ app = typer.Typer(
     help="Keeps the conversations of your agents: makes, checks and tidies their database.",
     epilog="The database is the one of --database-url, else of NARRATOR_DATABASE_URL.",
     add_completion=False,
-    rich_markup_mode=None,  # plain help: the same text on every terminal, and a third of the time
+    rich_markup_mode=None,  # plain help: the same text on every terminal, fit to quote
     # A traceback with local variables would print the database's password.
     pretty_exceptions_enable=False,
     context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]},
@@ -75,8 +75,7 @@ def init(context: typer.Context, database_url: DatabaseUrlOption = None) -> None
 
     A SQLite file is backed up first. Nothing happens when the tables are up to date.
     """
-    url = _url(context, database_url)
-    _initialize(url)
+    _initialize(_url(context, database_url))
 
 
 @app.command()

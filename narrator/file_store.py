@@ -80,6 +80,13 @@ class FileStore:
             raise ConfigurationError(f"{self!r} sees one owner's files; call for_owner on the whole store")
         return FileStore(self._blobs, self._max_file_bytes, digest)
 
+    def same_place(self, other: FileStore) -> bool:
+        """Whether both keep their bytes in one place (owners' views aside)."""
+        return self._blobs is other._blobs or (self._blobs.name == other._blobs.name and not self._in_memory())
+
+    def _in_memory(self) -> bool:
+        return isinstance(self._blobs, MemoryFiles)
+
     async def save(self, attachment: Attachment) -> Attachment:
         """The attachment as a reference (same file_id, no content or path), its bytes on the disk for good.
 

@@ -67,6 +67,7 @@ class ThreadStore:
         self._backend = backend
         self._owner = owner
         self.file_store = file_store
+        self._default_files = False
 
     @classmethod
     async def create(cls, url: str | None = None, *, file_store: FileStore | None = None) -> ThreadStore:
@@ -79,7 +80,9 @@ class ThreadStore:
         """
         parsed = parse_url(url) if url is not None else None
         if parsed is None or parsed.backend == "memory":
-            return cls(MemoryBackend(), file_store or await FileStore.create())
+            store = cls(MemoryBackend(), file_store or await FileStore.create())
+            store._default_files = file_store is None
+            return store
         from narrator._sql import SqlBackend
 
         backend = SqlBackend(parsed, PoolSettings.from_env())
@@ -109,6 +112,14 @@ class ThreadStore:
         finally:
             await backend.close()
         return InitReport(before, after, backup_path)
+
+    def use_files(self, file_store: FileStore) -> None:
+        """Keep attachments in this file store from now on; ConfigurationError if it has another one already."""
+        mine = self.file_store
+        if mine is not None and not self._default_files and not mine.same_place(file_store):
+            raise ConfigurationError(f"{self!r} keeps its files in {mine!r}, not in {file_store!r}; use one")
+        self._default_files = False
+        self.file_store = file_store if self._owner is None else file_store.for_owner(self._owner)
 
     def for_owner(self, owner: str) -> ThreadStore:
         """A view that sees and writes only this owner's threads, messages and files (promise P15).
@@ -165,6 +176,13 @@ class ThreadStore:
             ),
         )
         await self._drop_files(orphans)
+
+    def has_saved(self, thread: Thread, message: Message) -> bool:
+        """Whether this very message object is one that `thread` loaded from here or saved here."""
+        base = self._baseline(thread)
+        if base is None or message.id not in base.positions:
+            return False
+        return any(known is message for known in reversed(base.messages))
 
     async def delete_thread(self, thread_id: str) -> bool:
         """Remove the thread, its messages, and the files that no other message refers to; False if there is none."""

@@ -1,0 +1,208 @@
+"""litellm behind the Model protocol: requests, retries before the first piece, and whole answers only.
+
+litellm is imported by the first call (3 to 8 s, 200 MB); nothing else in tyler knows it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Mapping
+from types import ModuleType
+from typing import Any
+
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, stop_after_delay, wait_exponential
+
+from narrator import Usage
+from tyler._answer import Answer
+from tyler.errors import (
+    ModelAnswerBroken,
+    ModelError,
+    ModelKeyError,
+    ModelNotFound,
+    ModelRateLimited,
+    ModelRefused,
+    ModelUnavailable,
+)
+from tyler.model import Reply, Request
+
+REQUEST_TIMEOUT_S = 600
+_TRIES = 3
+_GIVE_UP_AFTER_S = 60
+_LONGEST_WAIT_S = 20.0
+
+
+class LitellmModel:
+    """A model by its litellm name ("gpt-4o", "anthropic/claude-sonnet-4-5", "openai/my-model").
+
+    Keys and base URLs come from the environment unless given. `params` go to every request as they are.
+    `vision`: whether it takes images; None asks litellm's list. Retries at most twice, before the first piece
+    of the answer, on rate limits, lost connections, time-outs and server errors.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        api_base: str | None = None,
+        api_key: str | None = None,
+        params: Mapping[str, Any] | None = None,
+        vision: bool | None = None,
+    ) -> None:
+        if not name:
+            raise ModelNotFound("model_name is empty; name one as litellm does, for example 'gpt-4o'")
+        self.name = name
+        self._api_base = api_base
+        self._api_key = api_key
+        self._params = dict(params or {})
+        self._vision = vision
+
+    def __repr__(self) -> str:
+        return f"LitellmModel({self.name!r})"
+
+    async def takes_images(self) -> bool:
+        """As given, else what litellm's list of models says; False for a model it does not know."""
+        if self._vision is None:
+            litellm = await _litellm()
+            self._vision = bool(litellm.supports_vision(self.name))
+        return self._vision
+
+    async def stream(self, request: Request) -> AsyncGenerator[str | Reply, None]:
+        """See Model.stream."""
+        litellm = await _litellm()
+        chunks, first = await self._open(litellm, request)
+        answer = Answer()
+        try:
+            while first is not None:
+                if piece := answer.take(first):
+                    yield piece
+                first = await anext(chunks, None)
+        except (OSError, ValueError, litellm.exceptions.OpenAIError) as error:
+            raise _classified(error, self.name) from error
+        finally:
+            if hasattr(chunks, "aclose"):
+                await chunks.aclose()
+        yield answer.reply(self.name, lambda usage: self._usage(litellm, usage))
+
+    async def _open(self, litellm: ModuleType, request: Request) -> tuple[Any, Any]:
+        """The stream and its first chunk, after at most two retries."""
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type((ModelRateLimited, ModelUnavailable)),
+            stop=stop_after_attempt(_TRIES) | stop_after_delay(_GIVE_UP_AFTER_S),
+            wait=_wait,
+            reraise=True,
+        )
+        async for attempt in retrying:
+            with attempt:
+                try:
+                    response = await litellm.acompletion(**self._arguments(request))
+                    chunks = aiter(response)
+                    return chunks, await anext(chunks, None)
+                except (OSError, ValueError, litellm.exceptions.OpenAIError) as error:
+                    raise _classified(error, self.name) from error
+        raise AssertionError("tenacity ends by returning or raising")
+
+    def _arguments(self, request: Request) -> dict[str, Any]:
+        arguments: dict[str, Any] = {
+            "timeout": REQUEST_TIMEOUT_S,
+            **self._params,
+            "model": self.name,
+            "messages": request.messages,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "num_retries": 0,  # tenacity is the only one who retries
+            "max_retries": 0,
+        }
+        if request.tools:
+            arguments["tools"] = request.tools
+        if self._api_base:
+            arguments["api_base"] = self._api_base
+        if self._api_key:
+            arguments["api_key"] = self._api_key
+        return arguments
+
+    def _usage(self, litellm: ModuleType, usage: Any) -> Usage:
+        details = getattr(usage, "prompt_tokens_details", None)
+        reasoning = getattr(usage, "completion_tokens_details", None)
+        tokens = Usage(
+            input_tokens=usage.prompt_tokens or 0,
+            output_tokens=usage.completion_tokens or 0,
+            cached_tokens=getattr(details, "cached_tokens", None) or 0,
+            reasoning_tokens=getattr(reasoning, "reasoning_tokens", None) or 0,
+        )
+        return tokens.model_copy(update={"cost_usd": _cost(litellm, self.name, tokens)})
+
+
+async def _litellm() -> ModuleType:
+    return await asyncio.to_thread(_import_litellm)
+
+
+def _import_litellm() -> ModuleType:
+    # Else the import and the token counter go to the network.
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    import litellm
+
+    litellm.suppress_debug_info = True  # it prints advice to the terminal otherwise
+    litellm.drop_params = True  # a model without `stream_options` must not fail for it
+    return litellm
+
+
+def _cost(litellm: ModuleType, name: str, usage: Usage) -> float | None:
+    """USD where litellm knows the price, else None."""
+    prices = litellm.model_cost.get(name) or {}
+    per_input, per_output = prices.get("input_cost_per_token"), prices.get("output_cost_per_token")
+    if per_input is None or per_output is None:
+        return None
+    per_cached = prices.get("cache_read_input_token_cost", per_input)
+    fresh = usage.input_tokens - usage.cached_tokens
+    return float(fresh * per_input + usage.cached_tokens * per_cached + usage.output_tokens * per_output)
+
+
+def _wait(state: Any) -> float:
+    """What the provider asks for (Retry-After), else 0.5 s, 1 s, ..."""
+    error = state.outcome.exception()
+    asked = getattr(error, "retry_after_s", None)
+    return min(asked, _LONGEST_WAIT_S) if asked is not None else wait_exponential(multiplier=0.5, max=8)(state)
+
+
+def _classified(error: BaseException, name: str) -> ModelError:
+    """The typed error; litellm's types alone do not tell, so status and message decide."""
+    status, text = getattr(error, "status_code", None), str(error)
+    lower = text.lower()
+    short = _short(text)
+    if status in (401, 403) or "missing credentials" in lower or "api_key client option" in lower:
+        return ModelKeyError(
+            f"the key for model {name!r} is missing or refused; set the provider's variable "
+            "(OPENAI_API_KEY, ANTHROPIC_API_KEY, ...) or pass api_key="
+        )
+    if status == 404 or "llm provider not provided" in lower:
+        return ModelNotFound(
+            f"model {name!r} is not known; name it as litellm does, with its provider in front ('openai/my-model'): "
+            f"{short}"
+        )
+    if status == 429:
+        limited = ModelRateLimited(f"model {name!r} takes no more requests at present: {short}")
+        limited.retry_after_s = _retry_after(error)  # type: ignore[attr-defined]
+        return limited
+    if status in (400, 413, 422):
+        return ModelRefused(f"model {name!r} refuses the request: {short}")
+    if status in (408, 409) or (isinstance(status, int) and status >= 500) or isinstance(error, OSError):
+        return ModelUnavailable(
+            f"model {name!r} cannot be reached or failed ({status or type(error).__name__}): {short}"
+        )
+    return ModelAnswerBroken(f"model {name!r} gave an answer that cannot be read: {short}")
+
+
+def _retry_after(error: BaseException) -> float | None:
+    response = getattr(error, "response", None)
+    text = (getattr(response, "headers", None) or {}).get("retry-after", "")
+    try:
+        return max(float(text), 0)
+    except ValueError:
+        return None
+
+
+def _short(text: str) -> str:
+    """The provider's first line; a longer one may quote the conversation."""
+    return text.splitlines()[0][:200] if text else "no reason given"

@@ -1,0 +1,47 @@
+"""The turn of an agent without a thread store: messages go into the Thread object, and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from narrator import Message, Thread
+from narrator._backend import CallState
+
+
+class RunTurn(Protocol):
+    """What a run needs of its turn: narrator's Turn, or the Unsaved one here."""
+
+    thread: Thread
+
+    async def append(
+        self, message: Message, *, behind: str | None, skip: int = 0, finishes: tuple[str, str] | None = None
+    ) -> None: ...
+
+    async def start_calls(self, message_id: str, call_ids: Sequence[str]) -> None: ...
+
+    async def call_states(self, message_id: str) -> dict[str, CallState]: ...
+
+
+class UnsavedTurn:
+    """Keeps nothing beyond the object."""
+
+    def __init__(self, thread: Thread) -> None:
+        self.thread = thread
+
+    async def append(
+        self, message: Message, *, behind: str | None, skip: int = 0, finishes: tuple[str, str] | None = None
+    ) -> None:
+        """Put the message right behind the one named, or at the end."""
+        messages = self.thread.messages
+        place = len(messages)
+        if behind is not None:
+            place = next(i for i in range(len(messages) - 1, -1, -1) if messages[i].id == behind) + 1
+        messages.insert(place, message)
+
+    async def start_calls(self, message_id: str, call_ids: Sequence[str]) -> None:
+        """Nothing to record: an interrupted call of this object is known by its missing result."""
+
+    async def call_states(self, message_id: str) -> dict[str, CallState]:
+        """No call is known to have started."""
+        return {}

@@ -1,0 +1,153 @@
+"""Agent: a model, a purpose and tools, and the one loop that answers a thread.
+
+The agent is configuration: no state of a run lives on it, so one agent serves any number of conversations
+at once. The loop's steps are in `_run.py`, the rule for the next one in `_steps.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
+from typing import Any
+
+from narrator import FileStore, Message, Thread, ThreadStore
+from narrator.errors import ConfigurationError
+from tyler._litellm import LitellmModel
+from tyler._run import Run
+from tyler._steps import AskModel, Done, next_action
+from tyler._sync import run_sync
+from tyler._unsaved import RunTurn, UnsavedTurn
+from tyler.errors import NothingToAnswer
+from tyler.events import Event, Finished
+from tyler.model import Model
+from tyler.result import Result, Status
+from tyler.tools import collect
+
+DEFAULT_WAIT_S = 60.0
+DEFAULT_MAX_STEPS = 50
+
+
+class Agent:
+    """Answers threads. Any number of `go`s at once, also on one agent.
+
+    `model_name` is litellm's ("gpt-4o", "anthropic/claude-sonnet-4-5"); `model` any other Model instead, such as
+    `tyler.testing.ScriptedModel`. `tools` are plain typed functions, `@tool`s, or lists of them. Without
+    `thread_store` nothing is kept but in the Thread object; `file_store` takes the attachments. `model_params`
+    go to each request. `max_steps`: model calls in one run.
+    """
+
+    def __init__(
+        self,
+        name: str = "agent",
+        model_name: str | None = None,
+        purpose: str = "",
+        tools: Iterable[Callable[..., Any] | Sequence[Callable[..., Any]]] = (),
+        thread_store: ThreadStore | None = None,
+        file_store: FileStore | None = None,
+        *,
+        model: Model | None = None,
+        api_base: str | None = None,
+        api_key: str | None = None,
+        model_params: Mapping[str, Any] | None = None,
+        max_steps: int = DEFAULT_MAX_STEPS,
+    ) -> None:
+        if (model_name is None) == (model is None):
+            raise ConfigurationError(f"agent {name!r} needs a model: pass model_name='gpt-4o', or model=, not both")
+        if max_steps < 1:
+            raise ConfigurationError(f"max_steps is {max_steps!r}; a run needs at least 1")
+        self.name = name
+        self.purpose = purpose
+        self.max_steps = max_steps
+        self.tools_by_name = collect(tools)
+        self.tool_definitions = [tool.definition() for tool in self.tools_by_name.values()]
+        self.thread_store = thread_store
+        self.file_store = file_store
+        self.model: Model = model or LitellmModel(
+            model_name or "", api_base=api_base, api_key=api_key, params=model_params
+        )
+        if thread_store is not None and file_store is not None:
+            thread_store.use_files(file_store)
+
+    async def stream(self, thread: Thread | str, *, wait_s: float = DEFAULT_WAIT_S) -> AsyncGenerator[Event, None]:
+        """Answer the thread, step by step; the last event is Finished. Every message is stored before its event.
+
+        What is new in `thread` is stored at once; then the run waits up to `wait_s` for the thread's turn, and
+        answers. A message whose answer is recorded already gets that answer and no model is called. An
+        interrupted run is taken up where it stopped. Raises NothingToAnswer, ThreadBusy, ModelError, and what
+        `save_thread` raises; what was stored stays stored.
+        """
+        thread = _as_thread(thread)
+        fresh = await self._store_input(thread)
+        async with self._turn(thread, wait_s) as turn:
+            run = Run(self, turn, self._files(thread), fresh or _last_input(thread))
+            status: Status = "completed"
+            while not isinstance(action := next_action(run.messages()), Done):
+                if isinstance(action, AskModel) and run.model_calls == self.max_steps:
+                    status = "step_limit"
+                    break
+                async with aclosing(run.perform(action)) as events:
+                    async for event in events:
+                        yield event
+        yield Finished(_result(run, thread, status))
+
+    async def go(self, thread: Thread | str, *, wait_s: float = DEFAULT_WAIT_S) -> Result:
+        """Answer the thread (text makes a new one): `stream`, drained. See there for what it stores and raises."""
+        async with aclosing(self.stream(thread, wait_s=wait_s)) as events:
+            async for event in events:
+                if isinstance(event, Finished):
+                    return event.result
+        raise AssertionError("a stream ends with Finished or an exception")
+
+    def go_sync(self, thread: Thread | str, *, wait_s: float = DEFAULT_WAIT_S) -> Result:
+        """`go` for scripts; works inside a running loop (a notebook) too, which it blocks."""
+        return run_sync(self.go(thread, wait_s=wait_s))
+
+    def __repr__(self) -> str:
+        return f"Agent({self.name!r}, {self.model!r}, tools={list(self.tools_by_name)!r})"
+
+    def _files(self, thread: Thread) -> FileStore | None:
+        """Where this thread's files are: its owner's, if it has one."""
+        files = self.thread_store.file_store if self.thread_store else self.file_store
+        return files.for_owner(thread.owner) if files and thread.owner else files
+
+    async def _store_input(self, thread: Thread) -> str | None:
+        """Store what is new; the id of the last new message, None if there is none."""
+        if not thread.messages:
+            raise NothingToAnswer(f"thread {thread.id!r} is empty; thread.add_message(Message(role='user', ...)) first")
+        last = thread.messages[-1]
+        if self.thread_store is not None:
+            fresh = None if self.thread_store.has_saved(thread, last) else last.id
+            await self.thread_store.save_thread(thread)
+            return fresh
+        if (files := self._files(thread)) is not None:
+            for attachment in (a for message in thread.messages for a in message.attachments):
+                await files.save(attachment)
+        return None
+
+    def _turn(self, thread: Thread, wait_s: float) -> AbstractAsyncContextManager[RunTurn]:
+        if self.thread_store is None:
+            return nullcontext(UnsavedTurn(thread))
+        return self.thread_store.turn(thread, wait_s=wait_s)
+
+
+def _as_thread(thread: Thread | str) -> Thread:
+    if isinstance(thread, Thread):
+        return thread
+    if not isinstance(thread, str):
+        raise TypeError(f"go() takes a Thread or text, not {type(thread).__name__}")
+    return Thread(messages=[Message(role="user", content=thread)])
+
+
+def _last_input(thread: Thread) -> str | None:
+    """The last message that was not added by a run."""
+    return next((m.id for m in reversed(thread.messages) if m.role in ("user", "system")), None)
+
+
+def _result(run: Run, thread: Thread, status: Status) -> Result:
+    if run.added:
+        if status == "completed" and run.added[-1].metadata.get("finish") == "length":
+            status = "cut"
+        return Result(thread, run.added, status)
+    messages = run.messages()
+    start = next((i for i in range(len(messages) - 1, -1, -1) if messages[i].role in ("user", "system")), -1)
+    return Result(thread, messages[start + 1 :], status, replayed=True)

@@ -1,0 +1,50 @@
+"""Every error that tyler raises on purpose (the stores' errors are narrator's).
+
+TylerError
+├── NothingToAnswer (ValueError)   the thread has no message to answer
+└── ModelError                     the model gave no usable answer; the thread is as it was
+    ├── ModelKeyError              the provider's key is missing or refused
+    ├── ModelNotFound              the provider or litellm does not know this model
+    ├── ModelRefused               the provider refuses the request (400 and its kind): trying again is no use
+    ├── ModelRateLimited           too many requests or no quota, after the retries
+    ├── ModelUnavailable           no connection, a time-out or a server error, after the retries
+    └── ModelAnswerBroken          an answer that is cut off or cannot be read
+"""
+
+from __future__ import annotations
+
+
+class TylerError(Exception):
+    """The root of tyler's errors."""
+
+
+class NothingToAnswer(TylerError, ValueError):
+    """The thread has no message that a model could answer."""
+
+
+class ModelError(TylerError):
+    """The model gave no usable answer. Nothing was added to the thread; `go` may be called again."""
+
+
+class ModelKeyError(ModelError):
+    """The provider's key is missing or refused."""
+
+
+class ModelNotFound(ModelError):
+    """Nobody knows a model of this name."""
+
+
+class ModelRefused(ModelError):
+    """The provider refuses the request as it is."""
+
+
+class ModelRateLimited(ModelError):
+    """Too many requests, or no quota left."""
+
+
+class ModelUnavailable(ModelError):
+    """The provider cannot be reached or has failed."""
+
+
+class ModelAnswerBroken(ModelError):
+    """The answer was cut off or is not in the provider's format."""

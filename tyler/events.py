@@ -1,0 +1,48 @@
+"""What `agent.stream` yields, in the order in which it happens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from narrator import Message, ToolCall
+from tyler.result import Result
+from tyler.tools import ToolResult
+
+
+@dataclass(frozen=True)
+class TextDelta:
+    """A piece of the answer, as the model writes it."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class MessageAdded:
+    """This message is in the thread, and stored."""
+
+    message: Message
+
+
+@dataclass(frozen=True)
+class ToolStarted:
+    """The start of this call is stored; its tool runs now."""
+
+    call: ToolCall
+
+
+@dataclass(frozen=True)
+class ToolFinished:
+    """The call's result is stored."""
+
+    call: ToolCall
+    result: ToolResult
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The last event of every stream that is not interrupted."""
+
+    result: Result
+
+
+Event = TextDelta | MessageAdded | ToolStarted | ToolFinished | Finished

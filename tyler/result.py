@@ -1,0 +1,48 @@
+"""Result: what one `go` brought."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from typing import Literal
+
+from narrator import Message, Thread, Usage
+
+Status = Literal["completed", "cut", "step_limit"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """The outcome of a run. `thread` is the object that was passed in, up to date with what is stored.
+
+    `status`: "completed"; "cut" when the model stopped at its length limit, so `content` is not whole;
+    "step_limit" when `max_steps` ended the run behind the last results. `replayed`: the answer was recorded
+    before and no model was called; `new_messages` are then the recorded ones.
+    """
+
+    thread: Thread
+    new_messages: list[Message]
+    status: Status
+    replayed: bool = False
+
+    @property
+    def content(self) -> str:
+        """The text of the last answer, "" where there is none."""
+        return next((m.text for m in reversed(self.new_messages) if m.role == "assistant"), "")
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens and cost of this run's model calls; zero tokens when it was replayed."""
+        counted = [m.usage for m in self.new_messages if m.usage is not None and not self.replayed]
+        return sum(counted[1:], counted[0]) if counted else Usage()
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{escape(message.role)}</td><td style='text-align:left'>{escape(message.text)}</td></tr>"
+            for message in self.new_messages
+        )
+        note = " (replayed)" if self.replayed else ""
+        return f"<table><caption>{escape(self.status)}{note}</caption>{rows}</table>"
+
+    def __repr__(self) -> str:
+        return f"Result({self.status!r}, {len(self.new_messages)} new messages in {self.thread!r})"
