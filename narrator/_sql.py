@@ -101,7 +101,7 @@ class SqlBackend:
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(PassingFailure),
             stop=stop_after_attempt(_TRIES) | stop_after_delay(_GIVE_UP_AFTER_S),
-            wait=wait_exponential_jitter(initial=0.05, max=2, jitter=0.1),
+            wait=wait_exponential_jitter(multiplier=0.05, max=2, jitter=0.1),
             reraise=True,
         )
         async for attempt in retrying:
