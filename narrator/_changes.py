@@ -42,7 +42,7 @@ class Changes:
     metadata: dict[str, str | None] = field(default_factory=dict)  # key -> JSON text, None removes
     title_changed: bool = False
     repeats: bool = False  # the object holds a message twice, which is stored once
-    seen_metadata: dict[str, str] = field(default_factory=dict)  # as it was when this was computed
+    seen_metadata: dict[str, str] | None = None  # as it was when this was computed
 
     @property
     def rewrites(self) -> bool:

