@@ -130,8 +130,7 @@ class Backend(Protocol):
         """Run `work(transaction, attempt)` and commit; an exception rolls back and is raised.
 
         Passing failures of the database are tried again with attempt 2, 3, ...: a write must notice that
-        an earlier attempt was committed after all. Raises StoreUnavailable when it stays away. A write that
-        has begun settles before a CancelledError leaves.
+        an earlier attempt was committed after all. Raises StoreUnavailable when it stays away.
         """
 
     async def schema_version(self) -> str: ...

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from narrator._backend import Backend, Transaction
 from narrator._saving import Write
+from narrator._settle import settled_task
 from narrator.errors import FileStoreMissing
 from narrator.file_store import FileStore, owner_digest
 from narrator.message import Message
@@ -58,7 +59,7 @@ async def drop(backend: Backend, files: FileStore, owner: str, file_id: str, old
             return False
         return await _of(files, owner, None).delete(file_id, older_than=older)
 
-    return await backend.run(work, write=True)
+    return await settled_task(backend.run(work, write=True))
 
 
 async def collect_garbage(backend: Backend, files: FileStore, grace: timedelta, dry_run: bool) -> GarbageReport:
@@ -78,7 +79,7 @@ async def collect_garbage(backend: Backend, files: FileStore, grace: timedelta, 
                 return False
             return await files.delete(stored, older_than=grace)
 
-        if await backend.run(work, write=not dry_run):
+        if await settled_task(backend.run(work, write=not dry_run)):
             removed += 1
             freed_bytes += stored.size_bytes
     if not dry_run:

@@ -22,7 +22,6 @@ from tenacity import (
 
 from narrator._backend import T
 from narrator._schema_version import NEWEST, back_up, check_version, stored_version, upgrade
-from narrator._settle import settled_task
 from narrator._sql_errors import PassingFailure, translated
 from narrator._sql_rows import SqlTransaction
 from narrator.config import DatabaseUrl, PoolSettings
@@ -77,9 +76,18 @@ class SqlBackend:
         return before, after, backup
 
     async def run(self, work: Callable[[SqlTransaction, int], Awaitable[T]], *, write: bool) -> T:
-        if write:
-            return await settled_task(self._retried(work, write=True))
-        return await self._retried(work, write=False)
+        """See Backend.run."""
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(PassingFailure),
+            stop=stop_after_attempt(_TRIES) | stop_after_delay(_GIVE_UP_AFTER_S),
+            wait=wait_exponential_jitter(multiplier=0.05, max=2, jitter=0.1),
+            reraise=True,
+        )
+        async for attempt in retrying:
+            with attempt:
+                async with translated(self.location), self._begin(write=write) as connection:
+                    return await work(SqlTransaction(connection), attempt.retry_state.attempt_number)
+        raise AssertionError("tenacity ends by returning or raising")
 
     async def run_sync(self, work: Callable[..., T], *args: Any, write: bool = False) -> T:
         """Run blocking code with a connection; one attempt."""
@@ -96,19 +104,6 @@ class SqlBackend:
             await own.engine.dispose()
         for loop in [loop for loop in self._engines if loop.is_closed()]:
             self._engines.pop(loop).engine.sync_engine.dispose(close=False)
-
-    async def _retried(self, work: Callable[[SqlTransaction, int], Awaitable[T]], *, write: bool) -> T:
-        retrying = AsyncRetrying(
-            retry=retry_if_exception_type(PassingFailure),
-            stop=stop_after_attempt(_TRIES) | stop_after_delay(_GIVE_UP_AFTER_S),
-            wait=wait_exponential_jitter(multiplier=0.05, max=2, jitter=0.1),
-            reraise=True,
-        )
-        async for attempt in retrying:
-            with attempt:
-                async with translated(self.location), self._begin(write=write) as connection:
-                    return await work(SqlTransaction(connection), attempt.retry_state.attempt_number)
-        raise AssertionError("tenacity ends by returning or raising")
 
     @asynccontextmanager
     async def _begin(self, *, write: bool) -> AsyncIterator[AsyncConnection]:

@@ -5,7 +5,7 @@ Any number of tasks, event loops, threads and processes may use one database at 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,11 +16,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from narrator import _files, _refresh
-from narrator._backend import Backend, Head, Selection, ThreadRef, Transaction, metadata_digest
+from narrator._backend import Backend, Head, Selection, T, ThreadRef, Transaction, metadata_digest
 from narrator._changes import Baseline, Changes, changes_since
 from narrator._codec import encode
 from narrator._memory import MemoryBackend
 from narrator._saving import NothingToWrite, Stored, Write, write_changes
+from narrator._settle import settled_task
 from narrator._tracked import track
 from narrator._values import check_id, to_json, utc, utc_now
 from narrator.config import PoolSettings, database_url_from_env, parse_url
@@ -196,7 +197,7 @@ class ThreadStore:
             await tx.delete_thread(head.key)
             return files
 
-        files = await self._backend.run(work, write=True)
+        files = await self._commit(work)
         if files is None:
             return False
         await self._drop_files(files)
@@ -323,7 +324,10 @@ class ThreadStore:
         )
 
     async def _write(self, thread: Thread, write: Write) -> None:
-        """Store it, files first, and let the object learn the outcome."""
+        """Store it, files first, and let the object learn the outcome; both are done before a cancellation leaves."""
+        await settled_task(self._write_and_learn(thread, write))
+
+    async def _write_and_learn(self, thread: Thread, write: Write) -> None:
         write.files = await _files.save_all(write, self.file_store, self._owner)
         edited = write.base.edited if write.base else set()
         taken = {message.id for message in write.changes.edited}
@@ -342,6 +346,10 @@ class ThreadStore:
             edited |= taken
             raise
         _refresh.learn(thread, stored, self._backend.identity, write)
+
+    async def _commit(self, work: Callable[[Transaction, int], Awaitable[T]]) -> T:
+        """Run a write transaction; one that has begun settles before a CancelledError leaves (promise P8)."""
+        return await settled_task(self._backend.run(work, write=True))
 
     async def _catch_up(self, thread: Thread, base: Baseline) -> None:
         """Learn what others stored since this object was loaded or saved."""
@@ -405,7 +413,7 @@ class ThreadStore:
             await tx.delete_thread(head.key)
             return files
 
-        files = await self._backend.run(work, write=True)
+        files = await self._commit(work)
         await self._drop_files(files or set())
         return files is not None
 

@@ -7,7 +7,6 @@ process that wakes after its lease passed on cannot write.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
 from collections.abc import AsyncIterator, Sequence
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from narrator import _holder
 from narrator._backend import CallState, Lease, Transaction
+from narrator._settle import settled_task
 from narrator.errors import LeaseLost, StoreUnavailable, ThreadBusy, ThreadNotFound
 from narrator.message import Message
 
@@ -57,7 +57,7 @@ class Turn:
                 raise self._lost()
             await tx.start_calls(self._key, message_id, call_ids)
 
-        await self._store._backend.run(work, write=True)
+        await self._store._commit(work)
 
     async def call_states(self, message_id: str) -> dict[str, CallState]:
         """The recorded state of each call of an assistant message; one that never started is absent."""
@@ -71,14 +71,19 @@ class Turn:
         async def work(tx: Transaction, _attempt: int) -> bool:
             return await tx.renew_lease(self._key, self.fence, self._lease)
 
-        if not await self._store._backend.run(work, write=True):
+        if not await self._store._commit(work):
             raise self._lost()
 
-    async def _end(self) -> None:
+    async def _give_back(self, keeper: asyncio.Task[None]) -> None:
         async def work(tx: Transaction, _attempt: int) -> None:
             await tx.end_lease(self._key, self.fence)
 
-        await self._store._backend.run(work, write=True)
+        keeper.cancel()
+        await asyncio.wait([keeper])
+        try:
+            await self._store._commit(work)
+        except StoreUnavailable:
+            logger.warning("the turn on thread %r could not be given back; it expires by itself", self.thread.id)
 
     async def _keep(self) -> None:
         """Renew the lease three times in its length, until cancelled or lost."""
@@ -111,13 +116,7 @@ async def take_turn(store: ThreadStore, thread: Thread, *, wait_s: float, lease:
         await store._catch_up(thread, base)
         yield turn
     finally:
-        keeper.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await keeper
-        try:
-            await turn._end()
-        except StoreUnavailable:
-            logger.warning("the turn on thread %r could not be given back; it expires by itself", thread.id)
+        await settled_task(turn._give_back(keeper))
 
 
 async def _acquire(store: ThreadStore, thread: Thread, key: int, wait_s: float, lease: timedelta) -> int:
@@ -134,7 +133,7 @@ async def _acquire(store: ThreadStore, thread: Thread, key: int, wait_s: float, 
         return seen, taken
 
     while True:
-        seen, taken = await store._backend.run(work, write=True)
+        seen, taken = await store._commit(work)
         if seen is None:
             raise ThreadNotFound(f"thread {thread.id!r} was deleted by someone else")
         if taken:
