@@ -4,30 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from operator import is_
-from typing import TYPE_CHECKING
 
+from narrator._baseline import Baseline
 from narrator._values import to_json
 from narrator.errors import MessageConflict
-
-if TYPE_CHECKING:
-    from narrator.message import Message
-    from narrator.thread import Thread
+from narrator.message import Message
+from narrator.thread import Thread
 
 LAST_UPDATED = "last_updated"  # in a thread's metadata, derived from updated_at and never stored
-
-
-@dataclass
-class Baseline:
-    """What a Thread object last saw stored. Belongs to one object; `edited` is filled by its messages."""
-
-    database: object  # which database this is about; a thread saved to another one is new there
-    key: int
-    revision: int
-    title: str | None
-    metadata: dict[str, str]  # key -> JSON text
-    messages: list[Message] = field(default_factory=list)
-    positions: dict[str, int] = field(default_factory=dict)
-    edited: set[str] = field(default_factory=set)
 
 
 @dataclass

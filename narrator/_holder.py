@@ -8,10 +8,14 @@ import os
 import socket
 from pathlib import Path
 
+from narrator.message import new_id
+
 
 def this_process() -> str:
-    """This process as text for the lease: machine, process id, and when it started."""
-    return _describe_process(os.getpid())
+    """A new holder for the lease as text: machine, process id, when the process started, and which turn."""
+    pid = os.getpid()
+    host = socket.gethostname()
+    return json.dumps({"host": host, "pid": pid, "started": _started(pid), "machine": _machine(), "turn": new_id()})
 
 
 def is_gone(holder: str) -> bool:
@@ -28,11 +32,6 @@ def describe(holder: str) -> str:
         return "another run"
     parsed = json.loads(holder)
     return f"process {parsed['pid']} on {parsed['host']}"
-
-
-@functools.lru_cache(maxsize=1)
-def _describe_process(pid: int) -> str:
-    return json.dumps({"host": socket.gethostname(), "pid": pid, "started": _started(pid), "machine": _machine()})
 
 
 def _started(pid: int) -> str | None:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from narrator._backend import Head
-from narrator._changes import LAST_UPDATED, Baseline
+from narrator._baseline import Baseline
+from narrator._changes import LAST_UPDATED
 from narrator._codec import decode
 from narrator._saving import Stored, Write
 from narrator._values import to_json

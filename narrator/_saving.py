@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from narrator._backend import Head, ThreadRef, Transaction
-from narrator._changes import Baseline, Changes
+from narrator._baseline import Baseline
+from narrator._changes import Changes
 from narrator._codec import StoredMessage, decode
 from narrator._positions import GAP, after_tail, between
 from narrator.errors import LeaseLost, MessageConflict, ThreadConflict

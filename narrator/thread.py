@@ -8,7 +8,7 @@ from typing import Annotated, Any, NoReturn, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, field_validator
 
-from narrator._changes import Baseline
+from narrator._baseline import Baseline
 from narrator._tracked import TrackedDict, track
 from narrator._values import check_id, clean_text, utc, utc_now
 from narrator.errors import MessagesNotLoaded

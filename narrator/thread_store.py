@@ -5,29 +5,26 @@ Any number of tasks, event loops, threads and processes may use one database at 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
 from typing import Any, Self
 
 from narrator import _files, _refresh
-from narrator._backend import Backend, Head, Selection, T, ThreadRef, Transaction, metadata_digest
-from narrator._changes import Baseline, Changes, changes_since
-from narrator._codec import encode
+from narrator._backend import Backend, Head, Selection, ThreadRef, Transaction, metadata_digest
 from narrator._memory import MemoryBackend
-from narrator._saving import NothingToWrite, Stored, Write, write_changes
-from narrator._settle import settled_task
+from narrator._saving import Stored
 from narrator._tracked import track
 from narrator._values import check_id, to_json, utc, utc_now
+from narrator._writer import ThreadWriter
 from narrator.config import PoolSettings, database_url_from_env, parse_url
 from narrator.errors import ConfigurationError, OwnerMismatch, ThreadNotFound
 from narrator.file_store import FileStore
-from narrator.message import Message, new_id
+from narrator.message import Message
 from narrator.thread import Thread, ThreadSummary
 from narrator.turn import Turn, take_turn
 
@@ -67,8 +64,13 @@ class ThreadStore:
     def __init__(self, backend: Backend, file_store: FileStore | None, owner: str | None = None) -> None:
         self._backend = backend
         self._owner = owner
-        self.file_store = file_store
+        self._writer = ThreadWriter(backend, file_store, owner)
         self._default_files = False
+
+    @property
+    def file_store(self) -> FileStore | None:
+        """Where attachments of saved messages go."""
+        return self._writer.files
 
     @classmethod
     async def create(cls, url: str | None = None, *, file_store: FileStore | None = None) -> ThreadStore:
@@ -120,7 +122,7 @@ class ThreadStore:
         if mine is not None and not self._default_files and not mine.same_place(file_store):
             raise ConfigurationError(f"{self!r} keeps its files in {mine!r}, not in {file_store!r}; use one")
         self._default_files = False
-        self.file_store = file_store if self._owner is None else file_store.for_owner(self._owner)
+        self._writer.files = file_store if self._owner is None else file_store.for_owner(self._owner)
 
     def for_owner(self, owner: str) -> ThreadStore:
         """A view that sees and writes only this owner's threads, messages and files (promise P15).
@@ -155,35 +157,11 @@ class ThreadStore:
         what changed, not what the thread holds. Raises ThreadConflict or MessageConflict, FileTooLarge,
         FileStoreMissing, OwnerMismatch; then nothing was written and the object is as it was.
         """
-        if thread.owner is None and self._owner is not None:
-            thread.owner = self._owner
-        ref, base = self._ref(thread), self._baseline(thread)
-        changes = changes_since(thread, base)
-        if base is not None and changes.empty:
-            await self._catch_up(thread, base)
-            return
-        removed = partial(_files_of, ref, changes.removed)
-        orphans = await self._backend.run(removed, write=False) if changes.removed else set()
-        await self._write(
-            thread,
-            Write(
-                ref=ref,
-                token=new_id(),
-                created_at=thread.created_at,
-                base=base,
-                changes=changes,
-                title=thread.title,
-                rows=_rows(changes),
-            ),
-        )
-        await self._drop_files(orphans)
+        await self._writer.save(thread)
 
     def has_saved(self, thread: Thread, message: Message) -> bool:
         """Whether this very message object is one that `thread` loaded from here or saved here."""
-        base = self._baseline(thread)
-        if base is None or message.id not in base.positions:
-            return False
-        return any(known is message for known in reversed(base.messages))
+        return self._writer.has_saved(thread, message)
 
     async def delete_thread(self, thread_id: str) -> bool:
         """Remove the thread, its messages, and the files that no other message refers to; False if there is none."""
@@ -197,10 +175,10 @@ class ThreadStore:
             await tx.delete_thread(head.key)
             return files
 
-        files = await self._commit(work)
+        files = await self._writer.commit(work)
         if files is None:
             return False
-        await self._drop_files(files)
+        await self._writer.drop_files(files)
         return True
 
     async def list_threads(
@@ -276,7 +254,7 @@ class ThreadStore:
         Waits up to `wait_s` for the run that has it, then raises ThreadBusy. The lease is renewed while the
         block runs. On entry, `thread` has learnt what others stored.
         """
-        return take_turn(self, thread, wait_s=wait_s, lease=lease)
+        return take_turn(self._writer, thread, wait_s=wait_s, lease=lease)
 
     async def close(self) -> None:
         """Give back this event loop's connections. The store opens new ones if it is used again."""
@@ -293,94 +271,6 @@ class ThreadStore:
     def __repr__(self) -> str:
         owner = f", owner={self._owner!r}" if self._owner else ""
         return f"ThreadStore({self._backend.location!r}{owner})"
-
-    # What turn.py needs beside the public methods.
-
-    async def _append(
-        self,
-        thread: Thread,
-        message: Message,
-        fence: int,
-        behind: str | None,
-        skip: int,
-        finishes: tuple[str, str] | None,
-    ) -> None:
-        changes = Changes(appended=[message])
-        await self._write(
-            thread,
-            Write(
-                ref=self._ref(thread),
-                token=new_id(),
-                created_at=thread.created_at,
-                base=self._baseline(thread),
-                changes=changes,
-                title=None,
-                rows=_rows(changes),
-                behind=behind,
-                skip=skip,
-                fence=fence,
-                finishes=finishes,
-            ),
-        )
-
-    async def _write(self, thread: Thread, write: Write) -> None:
-        """Store it, files first, and let the object learn the outcome; both are done before a cancellation leaves."""
-        await settled_task(self._write_and_learn(thread, write))
-
-    async def _write_and_learn(self, thread: Thread, write: Write) -> None:
-        write.files = await _files.save_all(write, self.file_store, self._owner)
-        edited = write.base.edited if write.base else set()
-        taken = {message.id for message in write.changes.edited}
-        edited -= taken  # an edit from now on is for the next save
-
-        async def work(tx: Transaction, attempt: int) -> Stored:
-            stored = await write_changes(tx, attempt, write)
-            await _files.verify(write, self.file_store, self._owner)
-            return stored
-
-        try:
-            stored = await self._backend.run(work, write=True)
-        except NothingToWrite as nothing:
-            stored = nothing.stored
-        except BaseException:
-            edited |= taken
-            raise
-        _refresh.learn(thread, stored, self._backend.identity, write)
-
-    async def _commit(self, work: Callable[[Transaction, int], Awaitable[T]]) -> T:
-        """Run a write transaction; one that has begun settles before a CancelledError leaves (promise P8)."""
-        return await settled_task(self._backend.run(work, write=True))
-
-    async def _catch_up(self, thread: Thread, base: Baseline) -> None:
-        """Learn what others stored since this object was loaded or saved."""
-        ref = self._ref(thread)
-
-        async def work(tx: Transaction, _attempt: int) -> Stored | None:
-            head = await tx.head(ref)
-            if head is None:
-                raise ThreadNotFound(f"thread {thread.id!r} was deleted since it was loaded")
-            if head.revision == base.revision:
-                return None
-            whole = head.reshaped > base.revision
-            rows = await tx.read(head.key, since=0 if whole else base.revision)
-            values = (await tx.metadata([head.key])).get(head.key, {})
-            return Stored(head, rows=rows, whole=whole, metadata=values)
-
-        stored = await self._backend.run(work, write=False)
-        if stored is not None:
-            _refresh.learn(thread, stored, self._backend.identity, None)
-
-    def _baseline(self, thread: Thread) -> Baseline | None:
-        base = thread._baseline
-        return base if base is not None and base.database == self._backend.identity else None
-
-    def _ref(self, thread: Thread) -> ThreadRef:
-        if self._owner is not None and thread.owner != self._owner:
-            raise OwnerMismatch(
-                f"thread {thread.id!r} belongs to owner {thread.owner!r}, and this store is {self._owner!r}'s view"
-            )
-        base = self._baseline(thread)
-        return ThreadRef(thread.owner or "", thread.id, base.key if base else None)
 
     async def _head(self, tx: Transaction, thread_id: str) -> Head:
         if self._owner is not None:
@@ -413,19 +303,9 @@ class ThreadStore:
             await tx.delete_thread(head.key)
             return files
 
-        files = await self._commit(work)
-        await self._drop_files(files or set())
+        files = await self._writer.commit(work)
+        await self._writer.drop_files(files or set())
         return files is not None
-
-    async def _drop_files(self, candidates: set[tuple[str, str]]) -> None:
-        if self.file_store is not None:
-            for owner, file_id in candidates:
-                await _files.drop(self._backend, self.file_store, owner, file_id)
-
-
-def _rows(changes: Changes) -> dict[str, Any]:
-    written = [*changes.appended, *changes.edited, *(m for _, run in changes.inserted for m in run)]
-    return {message.id: encode(message) for message in written}
 
 
 def _digest(name: str, value: Any) -> bytes:
@@ -434,10 +314,6 @@ def _digest(name: str, value: Any) -> bytes:
 
 def _page(selection: Selection, at: datetime, key: int) -> Selection:
     return Selection(selection.owner, selection.metadata, selection.updated_before, (at, key), selection.limit)
-
-
-async def _files_of(ref: ThreadRef, ids: list[str], tx: Transaction, _attempt: int) -> set[tuple[str, str]]:
-    return set() if ref.key is None else await tx.files_of(ref.key, ids)
 
 
 async def _nothing(tx: Transaction, _attempt: int) -> None:

@@ -13,17 +13,14 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from time import monotonic
-from typing import TYPE_CHECKING
 
 from narrator import _holder
 from narrator._backend import CallState, Lease, Transaction
 from narrator._settle import settled_task
+from narrator._writer import ThreadWriter
 from narrator.errors import LeaseLost, StoreUnavailable, ThreadBusy, ThreadNotFound
 from narrator.message import Message
-
-if TYPE_CHECKING:
-    from narrator.thread import Thread
-    from narrator.thread_store import ThreadStore
+from narrator.thread import Thread
 
 logger = logging.getLogger("narrator")
 _FIRST_POLL_S, _LAST_POLL_S = 0.02, 0.5
@@ -32,8 +29,8 @@ _FIRST_POLL_S, _LAST_POLL_S = 0.02, 0.5
 class Turn:
     """One run's turn on one thread. Its methods raise LeaseLost once the turn has passed to another run."""
 
-    def __init__(self, store: ThreadStore, thread: Thread, key: int, fence: int, lease: timedelta) -> None:
-        self._store = store
+    def __init__(self, writer: ThreadWriter, thread: Thread, key: int, fence: int, lease: timedelta) -> None:
+        self._writer = writer
         self._key = key
         self._lease = lease
         self.thread = thread
@@ -47,7 +44,7 @@ class Turn:
         `skip` leaves that many places free in front, for results that are still to come. `finishes` names the
         call (assistant message id, call id) whose result this is; both are committed together.
         """
-        await self._store._append(self.thread, message, self.fence, behind, skip, finishes)
+        await self._writer.append(self.thread, message, fence=self.fence, behind=behind, skip=skip, finishes=finishes)
 
     async def start_calls(self, message_id: str, call_ids: Sequence[str]) -> None:
         """Record that these calls of an assistant message start now; committed when this returns."""
@@ -57,7 +54,7 @@ class Turn:
                 raise self._lost()
             await tx.start_calls(self._key, message_id, call_ids)
 
-        await self._store._commit(work)
+        await self._writer.commit(work)
 
     async def call_states(self, message_id: str) -> dict[str, CallState]:
         """The recorded state of each call of an assistant message; one that never started is absent."""
@@ -65,13 +62,13 @@ class Turn:
         async def work(tx: Transaction, _attempt: int) -> dict[str, CallState]:
             return await tx.call_states(self._key, message_id)
 
-        return await self._store._backend.run(work, write=False)
+        return await self._writer.backend.run(work, write=False)
 
     async def _renew(self) -> None:
         async def work(tx: Transaction, _attempt: int) -> bool:
             return await tx.renew_lease(self._key, self.fence, self._lease)
 
-        if not await self._store._commit(work):
+        if not await self._writer.commit(work):
             raise self._lost()
 
     async def _give_back(self, keeper: asyncio.Task[None]) -> None:
@@ -81,7 +78,7 @@ class Turn:
         keeper.cancel()
         await asyncio.wait([keeper])
         try:
-            await self._store._commit(work)
+            await self._writer.commit(work)
         except StoreUnavailable:
             logger.warning("the turn on thread %r could not be given back; it expires by itself", self.thread.id)
 
@@ -104,40 +101,44 @@ class Turn:
 
 
 @asynccontextmanager
-async def take_turn(store: ThreadStore, thread: Thread, *, wait_s: float, lease: timedelta) -> AsyncIterator[Turn]:
+async def take_turn(writer: ThreadWriter, thread: Thread, *, wait_s: float, lease: timedelta) -> AsyncIterator[Turn]:
     """See ThreadStore.turn."""
-    base = store._baseline(thread)
+    base = writer.baseline(thread)
     if base is None:
-        raise ThreadNotFound(f"thread {thread.id!r} is not stored in {store!r}; save_thread() it first")
-    fence = await _acquire(store, thread, base.key, wait_s, lease)
-    turn = Turn(store, thread, base.key, fence, lease)
+        raise ThreadNotFound(f"thread {thread.id!r} is not stored here; save_thread() it first")
+    fence = await _acquire(writer, thread, base.key, wait_s, lease)
+    turn = Turn(writer, thread, base.key, fence, lease)
     keeper = asyncio.create_task(turn._keep())
     try:
-        await store._catch_up(thread, base)
+        await writer.catch_up(thread, base)
         yield turn
     finally:
         await settled_task(turn._give_back(keeper))
 
 
-async def _acquire(store: ThreadStore, thread: Thread, key: int, wait_s: float, lease: timedelta) -> int:
+async def _acquire(writer: ThreadWriter, thread: Thread, key: int, wait_s: float, lease: timedelta) -> int:
     """Wait for the turn; its fencing number."""
-    ref = store._ref(thread)
+    ref = writer.ref(thread)
     me = _holder.this_process()
     deadline = monotonic() + wait_s
     pause_s = _FIRST_POLL_S
 
-    async def work(tx: Transaction, attempt: int) -> tuple[Lease | None, bool]:
+    async def work(tx: Transaction, _attempt: int) -> tuple[Lease | None, int | None]:
         seen = await tx.lease(ref)
-        free = seen is not None and (seen.holder is None or seen.expired or _holder.is_gone(seen.holder))
-        taken = seen is not None and free and await tx.take_lease(key, seen.fence, me, lease)
-        return seen, taken
+        if seen is None:
+            return None, None
+        if seen.holder == me:  # taken by an attempt whose COMMIT was not confirmed
+            return seen, seen.fence
+        free = seen.holder is None or seen.expired or _holder.is_gone(seen.holder)
+        taken = free and await tx.take_lease(key, seen.fence, me, lease)
+        return seen, seen.fence + 1 if taken else None
 
     while True:
-        seen, taken = await store._commit(work)
+        seen, fence = await writer.commit(work)
         if seen is None:
             raise ThreadNotFound(f"thread {thread.id!r} was deleted by someone else")
-        if taken:
-            return seen.fence + 1
+        if fence is not None:
+            return fence
         if monotonic() >= deadline:
             since = seen.since.isoformat(timespec="seconds") if seen.since else "just now"
             raise ThreadBusy(

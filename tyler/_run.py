@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import Any
 
 from narrator import FileStore, FileStoreMissing, FileTooLarge, Message, NarratorError, ToolCall
 from narrator._settle import settled_task
@@ -15,11 +15,8 @@ from tyler._steps import INTERRUPTED, AskModel, RunTools, next_action, window
 from tyler._unsaved import RunTurn
 from tyler.errors import ModelAnswerBroken
 from tyler.events import Event, MessageAdded, TextDelta, ToolFinished, ToolStarted
-from tyler.model import Reply, Request
+from tyler.model import Model, Reply, Request
 from tyler.tools import Tool, ToolContext, ToolResult, run_tool
-
-if TYPE_CHECKING:
-    from tyler.agent import Agent
 
 logger = logging.getLogger("tyler")
 
@@ -31,14 +28,24 @@ CANCELLED_UNKNOWN = "The run was cancelled while this call was under way; whethe
 class Run:
     """The state of one `go`: which thread, which part of it, what was added. Gone with the call."""
 
-    def __init__(self, agent: Agent, turn: RunTurn, files: FileStore | None, upto: str | None) -> None:
+    def __init__(
+        self,
+        turn: RunTurn,
+        upto: str | None,
+        *,
+        model: Model,
+        purpose: str,
+        tools: Mapping[str, Tool],
+        definitions: list[dict[str, Any]],
+        files: FileStore | None,
+    ) -> None:
         self.turn = turn
         self.added: list[Message] = []
         self.model_calls = 0
-        self._purpose = agent.purpose
-        self._tools: Mapping[str, Tool] = agent.tools_by_name
-        self._definitions = agent.tool_definitions
-        self._model = agent.model
+        self._purpose = purpose
+        self._tools = tools
+        self._definitions = definitions
+        self._model = model
         self._files = files
         self._upto = upto
         self._chats: dict[str, wire.Chat] = {}  # each message is converted once, not once a step

@@ -79,7 +79,15 @@ class Agent:
         thread = _as_thread(thread)
         fresh = await self._store_input(thread)
         async with self._turn(thread, wait_s) as turn:
-            run = Run(self, turn, self._files(thread), fresh or _last_input(thread))
+            run = Run(
+                turn,
+                upto=fresh or _last_input(thread),
+                model=self.model,
+                purpose=self.purpose,
+                tools=self.tools_by_name,
+                definitions=self.tool_definitions,
+                files=self._files(thread),
+            )
             status: Status = "completed"
             while not isinstance(action := next_action(run.messages()), Done):
                 if isinstance(action, AskModel) and run.model_calls == self.max_steps:

@@ -1,0 +1,164 @@
+"""ThreadWriter: brings a Thread object and its rows together, for ThreadStore and Turn alike."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from narrator import _files, _refresh
+from narrator._backend import Backend, T, ThreadRef, Transaction
+from narrator._baseline import Baseline
+from narrator._changes import Changes, changes_since
+from narrator._codec import StoredMessage, encode
+from narrator._saving import NothingToWrite, Stored, Write, write_changes
+from narrator._settle import settled_task
+from narrator.errors import OwnerMismatch, ThreadNotFound
+from narrator.file_store import FileStore
+from narrator.message import Message, new_id
+from narrator.thread import Thread
+
+
+class ThreadWriter:
+    """Saves threads and lets them learn what is stored, for one owner's view (None: for all)."""
+
+    def __init__(self, backend: Backend, files: FileStore | None, owner: str | None) -> None:
+        self.backend = backend
+        self.files = files
+        self._owner = owner
+
+    async def save(self, thread: Thread) -> None:
+        """See ThreadStore.save_thread."""
+        if thread.owner is None and self._owner is not None:
+            thread.owner = self._owner
+        ref, base = self.ref(thread), self.baseline(thread)
+        changes = changes_since(thread, base)
+        if base is not None and changes.empty:
+            await self.catch_up(thread, base)
+            return
+        removed = partial(_files_of, ref, changes.removed)
+        orphans = await self.backend.run(removed, write=False) if changes.removed else set()
+        await self._write(
+            thread,
+            Write(
+                ref=ref,
+                token=new_id(),
+                created_at=thread.created_at,
+                base=base,
+                changes=changes,
+                title=thread.title,
+                rows=_rows(changes),
+            ),
+        )
+        await self.drop_files(orphans)
+
+    async def append(
+        self,
+        thread: Thread,
+        message: Message,
+        *,
+        fence: int,
+        behind: str | None,
+        skip: int,
+        finishes: tuple[str, str] | None,
+    ) -> None:
+        """See Turn.append."""
+        changes = Changes(appended=[message])
+        await self._write(
+            thread,
+            Write(
+                ref=self.ref(thread),
+                token=new_id(),
+                created_at=thread.created_at,
+                base=self.baseline(thread),
+                changes=changes,
+                title=None,
+                rows=_rows(changes),
+                behind=behind,
+                skip=skip,
+                fence=fence,
+                finishes=finishes,
+            ),
+        )
+
+    async def _write(self, thread: Thread, write: Write) -> None:
+        """Store it, files first, and let the object learn the outcome; both are done before a cancellation leaves."""
+        await settled_task(self._write_and_learn(thread, write))
+
+    async def _write_and_learn(self, thread: Thread, write: Write) -> None:
+        write.files = await _files.save_all(write, self.files, self._owner)
+        edited = write.base.edited if write.base else set()
+        taken = {message.id for message in write.changes.edited}
+        edited -= taken  # an edit from now on is for the next save
+
+        async def work(tx: Transaction, attempt: int) -> Stored:
+            stored = await write_changes(tx, attempt, write)
+            await _files.verify(write, self.files, self._owner)
+            return stored
+
+        try:
+            stored = await self.backend.run(work, write=True)
+        except NothingToWrite as nothing:
+            stored = nothing.stored
+        except BaseException:
+            edited |= taken
+            raise
+        _refresh.learn(thread, stored, self.backend.identity, write)
+
+    async def commit(self, work: Callable[[Transaction, int], Awaitable[T]]) -> T:
+        """Run a write transaction; one that has begun settles before a CancelledError leaves (promise P8)."""
+        return await settled_task(self.backend.run(work, write=True))
+
+    async def catch_up(self, thread: Thread, base: Baseline) -> None:
+        """Learn what others stored since this object was loaded or saved."""
+        ref = self.ref(thread)
+
+        async def work(tx: Transaction, _attempt: int) -> Stored | None:
+            head = await tx.head(ref)
+            if head is None:
+                raise ThreadNotFound(f"thread {thread.id!r} was deleted since it was loaded")
+            if head.revision == base.revision:
+                return None
+            whole = head.reshaped > base.revision
+            rows = await tx.read(head.key, since=0 if whole else base.revision)
+            values = (await tx.metadata([head.key])).get(head.key, {})
+            return Stored(head, rows=rows, whole=whole, metadata=values)
+
+        stored = await self.backend.run(work, write=False)
+        if stored is not None:
+            _refresh.learn(thread, stored, self.backend.identity, None)
+
+    def baseline(self, thread: Thread) -> Baseline | None:
+        """What the object last saw stored in this database; None if it was made in code, or loaded elsewhere."""
+        base = thread._baseline
+        return base if base is not None and base.database == self.backend.identity else None
+
+    def ref(self, thread: Thread) -> ThreadRef:
+        """Where the thread is kept; OwnerMismatch if this view is another owner's."""
+        if self._owner is not None and thread.owner != self._owner:
+            raise OwnerMismatch(
+                f"thread {thread.id!r} belongs to owner {thread.owner!r}, and this store is {self._owner!r}'s view"
+            )
+        base = self.baseline(thread)
+        return ThreadRef(thread.owner or "", thread.id, base.key if base else None)
+
+    def has_saved(self, thread: Thread, message: Message) -> bool:
+        """See ThreadStore.has_saved."""
+        base = self.baseline(thread)
+        if base is None or message.id not in base.positions:
+            return False
+        return any(known is message for known in reversed(base.messages))
+
+    async def drop_files(self, candidates: set[tuple[str, str]]) -> None:
+        """Remove these files unless a message refers to them."""
+        if self.files is not None:
+            for owner, file_id in candidates:
+                await _files.drop(self.backend, self.files, owner, file_id)
+
+
+def _rows(changes: Changes) -> dict[str, StoredMessage]:
+    written = [*changes.appended, *changes.edited, *(m for _, run in changes.inserted for m in run)]
+    return {message.id: encode(message) for message in written}
+
+
+async def _files_of(ref: ThreadRef, ids: list[str], tx: Transaction, _attempt: int) -> set[tuple[str, str]]:
+    return set() if ref.key is None else await tx.files_of(ref.key, ids)
