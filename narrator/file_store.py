@@ -80,6 +80,11 @@ class FileStore:
             raise ConfigurationError(f"{self!r} sees one owner's files; call for_owner on the whole store")
         return FileStore(self._blobs, self._max_file_bytes, digest)
 
+    @property
+    def max_file_bytes(self) -> int:
+        """The size limit of one file, in bytes."""
+        return self._max_file_bytes
+
     def same_place(self, other: FileStore) -> bool:
         """Whether both keep their bytes in one place (owners' views aside)."""
         return self._blobs is other._blobs or (self._blobs.name == other._blobs.name and not self._in_memory())

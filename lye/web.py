@@ -1,0 +1,163 @@
+"""The web tools: read a page, keep a file. Safe as imported; `web_tools` opens what a developer wants open.
+
+How a request is kept safe is `_fetch.py`'s, how a page becomes text `_page.py`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import BinaryIO, cast
+from urllib.parse import unquote, urlsplit
+
+from lye._fetch import Answer, Fetcher
+from lye._page import clean
+from lye._page_process import read_page_aside
+from lye._rules import Rules
+from lye.errors import FetchFailed, FileStoreNeeded
+from narrator.attachment import Attachment
+from tyler.tools import Tool, ToolContext, ToolResult, tool
+
+MAX_PAGE_BYTES = 5 * 1024 * 1024
+MAX_DOWNLOAD_BYTES = 50_000_000  # what tyler keeps of a tool's file at most
+TIMEOUT_S = 30.0
+_WRITE_BYTES = 1 << 20
+_MAX_NAME_CHARS = 150
+
+
+def web_tools(
+    allow_hosts: Sequence[str] = (),
+    allow_private: bool = False,
+    max_bytes: int = MAX_PAGE_BYTES,
+    timeout_s: float = TIMEOUT_S,
+    max_download_bytes: int = MAX_DOWNLOAD_BYTES,
+) -> list[Tool]:
+    """`fetch_page` and `download_file`, with these limits.
+
+    `allow_hosts` opens hosts that are not public, or on other ports: "localhost:8000", "10.0.0.5",
+    "*.corp.example". `allow_private` opens all private addresses (never metadata or link-local ones).
+    `max_bytes` bounds a page's decoded size, `timeout_s` one whole call. Raises ValueError for an entry that
+    is no host and for a limit that is not above 0.
+    """
+    limits = {"max_bytes": max_bytes, "timeout_s": timeout_s, "max_download_bytes": max_download_bytes}
+    for name, value in limits.items():
+        if not value > 0:
+            raise ValueError(f"{name} is {value!r}; pass a number above 0")
+    fetcher = Fetcher(Rules.of(allow_hosts, allow_private), timeout_s)
+
+    @tool(risk="external", effect="read")
+    async def fetch_page(url: str, page: int = 1) -> str:
+        """Read a public web page. Returns its title, final URL and text as Markdown, long ones in pages.
+
+        Args:
+            url: The full address, starting with https:// or http://
+            page: Which page of a long text, from 1
+        """
+        return await _fetch_page(fetcher, url, page, max_bytes)
+
+    @tool(risk="external", effect="idempotent")
+    async def download_file(ctx: ToolContext, url: str, filename: str | None = None) -> ToolResult:
+        """Download a file from the public web and attach it to the conversation. For pages use fetch_page.
+
+        Args:
+            url: The full address, starting with https:// or http://
+            filename: A name for the file; the server's if left out
+        """
+        return await _download_file(fetcher, ctx, url, filename, max_download_bytes)
+
+    return [fetch_page, download_file]
+
+
+async def _fetch_page(fetcher: Fetcher, url: str, number: int, max_bytes: int) -> str:
+    async with fetcher.get(url, max_bytes) as answer:
+        body = b"".join([piece async for piece in answer.body])
+        page = await read_page_aside(body, answer.content_type, answer.url)
+    return page.show(number)
+
+
+async def _download_file(
+    fetcher: Fetcher, ctx: ToolContext, url: str, filename: str | None, max_bytes: int
+) -> ToolResult:
+    if ctx.file_store is None:
+        raise FileStoreNeeded(
+            f"{url!r} was not downloaded: the agent has no file store; the developer can pass"
+            " Agent(file_store=await FileStore.create('files'))"
+        )
+    file = _open_temporary()
+    path = Path(file.name)
+    try:
+        async with fetcher.get(url, min(max_bytes, ctx.file_store.max_file_bytes)) as answer:
+            await _write(answer.body, file)
+        shown_name, mime_type = file_name(answer, filename), _mime_type(answer)
+        attachment = await asyncio.to_thread(Attachment.from_path, path, filename=shown_name, mime_type=mime_type)
+        saved = await ctx.file_store.save(attachment)
+    finally:
+        await asyncio.to_thread(_remove, file, path)
+    text = f"Downloaded {answer.url} as {saved.filename!r} ({saved.mime_type}, {saved.size_bytes:,} bytes)."
+    return ToolResult(text, [saved])
+
+
+def _open_temporary() -> BinaryIO:
+    """A file object, not a descriptor: closed after a cancellation, it waits for a write still in its thread."""
+    return cast(BinaryIO, tempfile.NamedTemporaryFile(prefix="lye-", delete=False))
+
+
+async def _write(body: AsyncIterator[bytes], file: BinaryIO) -> None:
+    waiting = bytearray()
+    async for piece in body:
+        waiting += piece
+        if len(waiting) >= _WRITE_BYTES:
+            await asyncio.to_thread(_write_now, file, bytes(waiting))
+            waiting.clear()
+    await asyncio.to_thread(_write_now, file, bytes(waiting))
+
+
+def _write_now(file: BinaryIO, data: bytes) -> None:
+    try:
+        file.write(data)
+        file.flush()
+    except OSError as error:
+        raise FetchFailed(f"the file could not be kept ({error}); free some disk space and try again") from error
+
+
+def _remove(file: BinaryIO, path: Path) -> None:
+    try:
+        file.close()
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def file_name(answer: Answer, wanted: str | None = None) -> str:
+    """A plain file name: the wanted one, the server's, the URL's last part, or "download"; never a path."""
+    candidates = (wanted or "", _disposition_name(answer.disposition), unquote(urlsplit(answer.url).path))
+    for candidate in candidates:
+        name = re.split(r"[/\\]", clean(candidate).strip().rstrip("/"))[-1]
+        name = re.sub(r'[\n\t<>:"|?*]+', "_", name).strip(" .")
+        if name:
+            stem, dot, suffix = name.rpartition(".")
+            if dot and len(suffix) <= 20:
+                return f"{stem[: _MAX_NAME_CHARS - len(suffix) - 1]}.{suffix}"
+            return name[:_MAX_NAME_CHARS]
+    return "download"
+
+
+def _disposition_name(header: str) -> str:
+    """The filename of a Content-Disposition header; `filename*` (RFC 8187) wins."""
+    if match := re.search(r"filename\*\s*=\s*([\w-]+)'[\w-]*'([^;\s]+)", header[:2000], re.IGNORECASE):
+        encoding = "utf-8" if match[1].lower() == "utf-8" else "latin-1"
+        return unquote(match[2], encoding=encoding, errors="replace")
+    match = re.search(r'filename\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s]+))', header[:2000], re.IGNORECASE)
+    return (match[1] or match[2] or "") if match else ""
+
+
+def _mime_type(answer: Answer) -> str:
+    """The declared type; "" (guess it by the name) when the server declares none."""
+    declared = answer.content_type.partition(";")[0].strip().lower()
+    is_real = re.fullmatch(r"[a-z0-9.+-]{1,60}/[a-z0-9.+-]{1,90}", declared)
+    return declared if is_real and declared != "application/octet-stream" else ""
+
+
+WEB_TOOLS = web_tools()

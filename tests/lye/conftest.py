@@ -1,0 +1,39 @@
+"""What lye's tests share: a local server, and one with a certificate for site.example."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+
+import pytest
+import trustme
+
+from tests.lye.local_server import LocalServer
+
+
+@pytest.fixture
+def server() -> Iterator[LocalServer]:
+    with LocalServer() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    """A certificate authority of this test run, which nobody else trusts."""
+    return trustme.CA()
+
+
+@pytest.fixture
+def tls_server(authority: trustme.CA) -> Iterator[LocalServer]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("site.example").configure_cert(context)
+    with LocalServer(tls=context) as running:
+        yield running
+
+
+@pytest.fixture
+def trusting(authority: trustme.CA) -> ssl.SSLContext:
+    """A client's context that trusts the test's authority and nothing else."""
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return context

@@ -1,0 +1,190 @@
+"""The two tools, as an agent calls them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import lye
+from lye import WEB_TOOLS, web_tools
+from lye._fetch import Answer
+from lye.web import file_name
+from narrator.file_store import FileStore
+from tests.lye.local_server import LocalServer
+from tyler.tools import Tool, ToolContext, ToolResult, run_tool
+
+LOCAL = web_tools(allow_hosts=["127.0.0.1"])
+
+
+async def call(tools: list[Tool], name: str, store: FileStore | None = None, **arguments: object) -> ToolResult:
+    context = ToolContext(thread_id="t", owner=None, call_id="c", idempotency_key="k", file_store=store)
+    return await run_tool({tool.name: tool for tool in tools}, name, json.dumps(arguments), context)
+
+
+def test_the_tools_say_what_they_do_risk_and_take() -> None:
+    assert [(tool.name, tool.risk, tool.effect) for tool in WEB_TOOLS] == [
+        ("fetch_page", "external", "read"),
+        ("download_file", "external", "idempotent"),
+    ]
+    for tool, names in zip(WEB_TOOLS, (["url", "page"], ["url", "filename"]), strict=True):
+        assert list(tool.parameters["properties"]) == names
+        assert tool.parameters["required"] == ["url"]
+        assert all("description" in field for field in tool.parameters["properties"].values())
+
+
+def test_importing_lye_loads_nothing_heavy() -> None:
+    code = "import lye, sys; print([m for m in ('httpx', 'trafilatura', 'lxml', 'idna', 'ssl') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() in ("[]", "['ssl']")
+
+
+def test_the_exported_names() -> None:
+    assert lye.__all__ == ["WEB_TOOLS", "FetchFailed", "FileStoreNeeded", "LyeError", "UrlRefused", "web_tools"]
+    assert issubclass(lye.UrlRefused, lye.LyeError | ValueError)
+
+
+async def test_fetch_page_gives_markdown_with_title_and_final_url(server: LocalServer) -> None:
+    server.redirect("/old", "/new")
+    server.serve("/new", "<title>News</title><article><h1>Today</h1><p>Rain.</p></article>")
+    result = await call(LOCAL, "fetch_page", url=server.url("/old"))
+    assert not result.failed
+    assert result.content == f"Title: News\nURL: {server.url('/new')}\n\n# Today\n\nRain."
+
+
+async def test_fetch_page_turns_pages(server: LocalServer) -> None:
+    server.serve("/", "".join(f"line {i}\n" for i in range(4_000)), headers="Content-Type: text/plain")
+    first = await call(LOCAL, "fetch_page", url=server.url())
+    second = await call(LOCAL, "fetch_page", url=server.url(), page=2)
+    third = await call(LOCAL, "fetch_page", url=server.url(), page=3)
+    assert not first.failed
+    assert "Page 1 of 2; call again with page=2 for more" in first.content
+    assert second.content.endswith("line 3999")
+    assert third.failed
+    assert "call with page=1 to page=2" in third.content
+
+
+async def test_fetch_page_names_the_tool_for_files(server: LocalServer) -> None:
+    server.serve("/a.pdf", b"%PDF-1.7", headers="Content-Type: application/pdf")
+    result = await call(LOCAL, "fetch_page", url=server.url("/a.pdf"))
+    assert result.failed
+    assert "call download_file" in result.content
+
+
+@pytest.mark.parametrize("name", ["fetch_page", "download_file"])
+async def test_the_tools_as_imported_refuse_private_places_in_words_for_the_model(
+    server: LocalServer, name: str
+) -> None:
+    async with await FileStore.create() as store:
+        for url in (server.url(), "http://127.0.0.1/", "http://169.254.169.254/", "file:///etc/passwd"):
+            result = await call(WEB_TOOLS, name, store, url=url)
+            assert result.failed
+            assert "UrlRefused" in result.content
+    assert server.requests == []
+
+
+async def test_the_limits_are_the_developers(server: LocalServer) -> None:
+    server.serve("/", "x" * 2_000)
+    small = web_tools(allow_hosts=["127.0.0.1"], max_bytes=1_000, max_download_bytes=1_500)
+    async with await FileStore.create() as store:
+        assert "limit of 1,000 bytes" in (await call(small, "fetch_page", url=server.url())).content
+        assert "limit of 1,500 bytes" in (await call(small, "download_file", store, url=server.url())).content
+    for limit in ("max_bytes", "timeout_s", "max_download_bytes"):
+        with pytest.raises(ValueError, match=f"{limit} is 0"):
+            web_tools(**{limit: 0})  # type: ignore[arg-type]
+
+
+async def test_a_download_is_kept_and_attached(server: LocalServer) -> None:
+    server.serve(
+        "/get?id=7",
+        b"a,b\n1,2\n",
+        headers='Content-Type: text/csv; charset=utf-8\r\nContent-Disposition: attachment; filename="table.csv"',
+    )
+    async with await FileStore.create() as store:
+        result = await call(LOCAL, "download_file", store, url=server.url("/get?id=7"))
+        (file,) = result.attachments
+        assert (file.filename, file.mime_type, file.size_bytes) == ("table.csv", "text/csv", 8)
+        assert await store.get(file.file_id) == b"a,b\n1,2\n"
+        again = await call(LOCAL, "download_file", store, url=server.url("/get?id=7"), filename="mine.csv")
+        assert (again.attachments[0].filename, again.attachments[0].file_id) == ("mine.csv", file.file_id)
+    assert "'table.csv' (text/csv, 8 bytes)" in result.content
+
+
+async def test_a_large_download_never_lies_in_memory(server: LocalServer, tmp_path: Path) -> None:
+    def body() -> Iterator[bytes]:
+        yield from (bytes([number]) * 1_000_000 for number in range(40))
+
+    server.serve("/big", body(), headers="Content-Type: application/octet-stream")
+    async with await FileStore.create(tmp_path / "files") as store:
+        await call(LOCAL, "download_file", store, url=server.url("/nothing"))  # imports are not what is measured
+        tracemalloc.start()
+        try:
+            result = await call(LOCAL, "download_file", store, url=server.url("/big"))
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert result.attachments[0].size_bytes == 40_000_000
+    assert peak < 15_000_000
+
+
+async def test_no_download_leaves_a_temporary_file(
+    server: LocalServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    server.serve("/good", b"good")
+    server.serve("/cut", b"not gzip", headers="Content-Encoding: gzip")
+    async with await FileStore.create(max_file_bytes=3) as small, await FileStore.create() as store:
+        assert not (await call(LOCAL, "download_file", store, url=server.url("/good"))).failed
+        assert (await call(LOCAL, "download_file", store, url=server.url("/cut"))).failed
+        too_large = await call(LOCAL, "download_file", small, url=server.url("/good"))
+        assert too_large.failed
+        assert "3 bytes" in too_large.content
+    assert os.listdir(tmp_path) == []
+
+
+async def test_without_a_file_store_nothing_is_sent_and_the_answer_says_what_to_do(server: LocalServer) -> None:
+    result = await call(LOCAL, "download_file", url=server.url())
+    assert result.failed
+    assert "Agent(file_store=" in result.content
+    assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("url", "disposition", "wanted", "name"),
+    [
+        ("https://h/a/b.pdf?x=y.exe", "", None, "b.pdf"),
+        ("https://h/", "", None, "download"),
+        ("https://h/dir/", "", None, "dir"),
+        ("https://h/a%2Fb%20c.txt", "", None, "b c.txt"),
+        ("https://h/x", "attachment; filename=../../etc/passwd", None, "passwd"),
+        ("https://h/x", 'attachment; filename="C:\\\\temp\\\\a.txt"', None, "a.txt"),
+        ("https://h/x", "attachment; filename*=UTF-8''%e2%82%ac%20rates.csv; filename=a.csv", None, "€ rates.csv"),
+        ("https://h/x", 'attachment; filename="..."', None, "x"),
+        ("https://h/x", 'attachment; filename="a\x00\x1b\u202eb\n.txt"', None, "ab_.txt"),
+        ("https://h/x", "", "../../../report.pdf", "report.pdf"),
+        ("https://h/x", "", "..", "x"),
+        ("https://h/x", "", " .hidden ", "hidden"),
+        ("https://h/x", "", 'a<b>:"|?*.txt', "a_b_.txt"),
+        ("https://h/x", "", "n" * 400 + ".tar.gz", "n" * 147 + ".gz"),
+        ("https://h/" + "n" * 400, "", None, "n" * 150),
+    ],
+)
+def test_a_files_name_is_plain_and_never_a_path(url: str, disposition: str, wanted: str | None, name: str) -> None:
+    answer = Answer(url, "", disposition, body=None)  # type: ignore[arg-type]
+    assert file_name(answer, wanted) == name
+
+
+def test_the_blocks_of_the_docs_run() -> None:
+    page = Path(__file__).parents[2] / "docs" / "web-tools.md"
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) >= 3
+    for block in blocks:
+        exec(compile(block, str(page), "exec"), {"__name__": "__docs__"})
