@@ -6,6 +6,7 @@ The rules of saving are written once, over these (`_saving.py`); a backend only 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -97,6 +98,12 @@ class Transaction(Protocol):
     async def add_files(self, key: int, refs: Iterable[tuple[str, str, str, int]]) -> None:
         """Refer to files: (message id, owner, file id, bytes). Locks their rows until the end."""
 
+    async def forget_files(self, key: int, ids: Sequence[str]) -> None:
+        """Messages with these ids refer to no file any more."""
+
+    async def lock_file(self, file_id: str) -> None:
+        """Wait for the saves that refer to this file, whoever's it is, and keep others out until the end."""
+
     async def files_of(self, key: int, ids: Sequence[str] | None = None) -> set[tuple[str, str]]: ...
     async def drop_file(self, owner: str, file_id: str) -> bool:
         """Forget a file if no message refers to it; the row stays locked until the end. True if it may be removed."""
@@ -115,8 +122,8 @@ class Transaction(Protocol):
 
     async def select(self, selection: Selection) -> list[Head]: ...
     async def delete_thread(self, key: int) -> bool: ...
-    async def counts(self) -> tuple[int, int, int]:
-        """Threads, messages, files."""
+    async def counts(self, owner: str | None) -> tuple[int, int, int]:
+        """Threads, messages, files; of all owners with None."""
 
 
 class Backend(Protocol):
@@ -131,6 +138,7 @@ class Backend(Protocol):
 
         Passing failures of the database are tried again with attempt 2, 3, ...: a write must notice that
         an earlier attempt was committed after all. Raises StoreUnavailable when it stays away.
+        Who cancels a write's caller must let it settle first (`_settle.py`); a read does so by itself.
         """
 
     async def schema_version(self) -> str: ...
@@ -138,5 +146,14 @@ class Backend(Protocol):
 
 
 def metadata_digest(name: str, value_json: str) -> bytes:
-    """16 bytes that stand for one exact metadata entry."""
-    return hashlib.sha256(f"{name}\x00{value_json}".encode()).digest()[:16]
+    """16 bytes that stand for one exact metadata entry; 5 and 5.0 are one number, an object's keys have no order."""
+    canonical = json.dumps(_canonical(json.loads(value_json)), sort_keys=True)
+    return hashlib.sha256(f"{name}\x00{canonical}".encode()).digest()[:16]
+
+
+def _canonical(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _canonical(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_canonical(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

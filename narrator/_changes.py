@@ -26,11 +26,17 @@ class Changes:
     metadata: dict[str, str | None] = field(default_factory=dict)  # key -> JSON text, None removes
     title_changed: bool = False
     repeats: bool = False  # the object holds a message twice, which is stored once
+    arranged: list[Message] | None = None  # all messages in order, when not merely appended to
     seen_metadata: dict[str, str] | None = None  # as it was when this was computed
 
     @property
     def rewrites(self) -> bool:
         return bool(self.edited or self.removed or self.order)
+
+    @property
+    def written(self) -> list[Message]:
+        """The messages whose rows are to be written."""
+        return [*self.appended, *self.edited, *(m for _, run in self.inserted for m in run)]
 
     @property
     def empty(self) -> bool:
@@ -46,7 +52,7 @@ def changes_since(thread: Thread, base: Baseline | None) -> Changes:
     if base is None:
         changes = Changes(appended=_unique(thread.messages, {}))
         changes.title_changed = thread.title is not None
-        changes.repeats = len(thread.messages) > len(changes.appended)
+        expected = len(changes.appended)
     else:
         known = len(base.messages)
         current = thread.messages
@@ -57,7 +63,8 @@ def changes_since(thread: Thread, base: Baseline | None) -> Changes:
         else:
             changes = _rearranged(current, base)
         changes.title_changed = thread.title != base.title
-        changes.repeats = len(thread.messages) > len(base.messages) + len(changes.appended)
+        expected = known + len(changes.appended) if changes.arranged is None else len(changes.arranged)
+    changes.repeats = len(thread.messages) > expected
     changes.metadata = _metadata_changes(seen, base.metadata if base else {})
     changes.seen_metadata = seen
     return changes
@@ -69,10 +76,11 @@ def _repeats(messages: list[Message], base: Baseline) -> bool:
 
 def _unique(messages: list[Message], stored: dict[str, Message]) -> list[Message]:
     """The messages that are not there yet, each once."""
-    seen, fresh = dict(stored), []
+    seen = dict(stored)
+    fresh: list[Message] = []
     for message in messages:
         earlier = seen.setdefault(message.id, message)
-        if earlier is message and message.id not in stored:
+        if len(seen) > len(stored) + len(fresh):
             fresh.append(message)
         elif not earlier.same_as(message):
             raise MessageConflict(
@@ -88,7 +96,7 @@ def _rearranged(current: list[Message], base: Baseline) -> Changes:
     messages = _unique(current, {})
     now = {message.id for message in messages}
     kept = [message.id for message in messages if message.id in before]
-    changes = Changes(appended=[])
+    changes = Changes(appended=[], arranged=messages)
     changes.removed = [i for i in before if i not in now]
     changes.edited = [
         m for m in messages if m.id in before and (m.id in base.edited or (m is not before[m.id] and m != before[m.id]))

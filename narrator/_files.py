@@ -14,7 +14,6 @@ from narrator._saving import Write
 from narrator._settle import settled_task
 from narrator.errors import FileStoreMissing
 from narrator.file_store import FileStore, owner_digest
-from narrator.message import Message
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class GarbageReport:
 async def save_all(write: Write, files: FileStore | None, owner: str | None) -> list[tuple[str, str, str, int]]:
     """Save the attachments' bytes; the references to write: (message id, owner, file id, bytes)."""
     refs = []
-    for message in _written(write):
+    for message in write.changes.written:
         for attachment in message.attachments:
             if files is None:
                 raise FileStoreMissing(
@@ -45,7 +44,7 @@ async def verify(write: Write, files: FileStore | None, owner: str | None) -> No
     if files is None or not write.files:
         return
     store = _of(files, write.ref.owner, owner)
-    for message in _written(write):
+    for message in write.changes.written:
         for attachment in message.attachments:
             # Looks at this owner's own copy only, writes it again if it has the bytes, else raises FileNotFound.
             await store.save(attachment)
@@ -71,6 +70,8 @@ async def collect_garbage(backend: Backend, files: FileStore, grace: timedelta, 
             continue
 
         async def work(tx: Transaction, _attempt: int, stored=stored) -> bool:  # type: ignore[no-untyped-def]
+            if not dry_run:
+                await tx.lock_file(stored.file_id)
             owners = {_digest(owner): owner for owner in await tx.file_owners(stored.file_id)}
             owner = owners.get(stored.owner_digest)
             if dry_run:
@@ -85,11 +86,6 @@ async def collect_garbage(backend: Backend, files: FileStore, grace: timedelta, 
     if not dry_run:
         await files.remove_stale_temporaries()
     return GarbageReport(removed, freed_bytes)
-
-
-def _written(write: Write) -> list[Message]:
-    changes = write.changes
-    return [*changes.appended, *changes.edited, *(m for _, run in changes.inserted for m in run)]
 
 
 def _of(files: FileStore, thread_owner: str, view_owner: str | None) -> FileStore:

@@ -154,8 +154,8 @@ class MemoryTransaction:
         for id in ids:
             if row := self._take_out(thread, id):
                 self.undo.append(lambda row=row: self._put_in(thread, row))  # type: ignore[misc]
+        await self.forget_files(key, ids)
         gone = set(ids)
-        self._set(thread, "files", {ref for ref in thread.files if ref[0] not in gone})
         self._set(thread, "calls", {at: state for at, state in thread.calls.items() if at[0] not in gone})
 
     async def move(self, key: int, positions: Mapping[str, int], revision: int) -> None:
@@ -184,8 +184,16 @@ class MemoryTransaction:
             added.add((message, owner, file_id))
         self._set(thread, "files", added)
 
+    async def forget_files(self, key: int, ids: Sequence[str]) -> None:
+        gone, thread = set(ids), self._threads[key]
+        self._set(thread, "files", {ref for ref in thread.files if ref[0] not in gone})
+
+    async def lock_file(self, file_id: str) -> None:
+        """Transactions take turns as it is."""
+
     async def files_of(self, key: int, ids: Sequence[str] | None = None) -> set[tuple[str, str]]:
-        return {(o, f) for message, o, f in self._threads[key].files if ids is None or message in ids}
+        refs = self._threads[key].files if key in self._threads else ()
+        return {(o, f) for message, o, f in refs if ids is None or message in ids}
 
     async def drop_file(self, owner: str, file_id: str) -> bool:
         if any((o, f) == (owner, file_id) for rows in self._threads.values() for _, o, f in rows.files):
@@ -232,7 +240,9 @@ class MemoryTransaction:
         self._set(self._threads[key], "calls", self._threads[key].calls | started)
 
     async def finish_call(self, key: int, message: str, call_id: str) -> None:
-        self._put(self._threads[key].calls, (message, call_id), "finished")
+        calls = self._threads[key].calls
+        if (message, call_id) in calls:
+            self._put(calls, (message, call_id), "finished")
 
     async def call_states(self, key: int, message: str) -> dict[str, CallState]:
         return {call: state for (m, call), state in self._threads[key].calls.items() if m == message}
@@ -261,9 +271,10 @@ class MemoryTransaction:
         self.undo += [lambda: self._threads.__setitem__(key, rows), lambda: self._keys.__setitem__(name, key)]
         return True
 
-    async def counts(self) -> tuple[int, int, int]:
-        messages = sum(len(rows.messages) for rows in self._threads.values())
-        return len(self._threads), messages, len(self._files)
+    async def counts(self, owner: str | None) -> tuple[int, int, int]:
+        threads = [rows for rows in self._threads.values() if owner in (None, rows.head.owner)]
+        files = [key for key in self._files if owner in (None, key[0])]
+        return len(threads), sum(len(rows.messages) for rows in threads), len(files)
 
     def _find(self, ref: ThreadRef) -> _ThreadRows | None:
         key = self._keys.get((ref.owner, ref.id))

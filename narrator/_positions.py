@@ -11,7 +11,7 @@ def after_tail(tail: int, count: int) -> list[int]:
     return [tail + GAP * (i + 1) for i in range(count)]
 
 
-def between(before: int, behind: int, count: int, skip: int = 0) -> list[int] | None:
-    """Positions for `count` messages in a gap, leaving `skip` places free in front; None if it is too narrow."""
-    stride = min(STRIDE, (behind - before) // (skip + count + 1))
-    return [before + stride * (skip + i + 1) for i in range(count)] if stride else None
+def between(before: int, behind: int, count: int) -> list[int] | None:
+    """Positions for `count` messages in a gap, close behind the first neighbour; None if it is too narrow."""
+    stride = min(STRIDE, (behind - before) // (count + 1))
+    return [before + stride * (i + 1) for i in range(count)] if stride else None

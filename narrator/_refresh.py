@@ -9,7 +9,7 @@ from typing import Any
 from narrator._backend import Head
 from narrator._baseline import Baseline
 from narrator._changes import LAST_UPDATED
-from narrator._codec import decode
+from narrator._codec import decode, encode
 from narrator._saving import Stored, Write
 from narrator._values import to_json
 from narrator.message import Message
@@ -35,23 +35,36 @@ def learn(thread: Thread, stored: Stored, database: object, write: Write | None)
     head = stored.head
     base = thread._baseline
     if base is None or base.database != database:
+        for message in base.messages if base is not None else ():
+            message._start_watch(None)  # they are this thread's still, and no copies are needed
         base = Baseline(database=database, key=head.key, revision=0, title=None, metadata={})
     seen = write.changes.seen_metadata if write is not None else None
     seen = dict(base.metadata) if seen is None else seen
-    title = base.title
-    if stored.rows is None:
-        assert write is not None
-        _adopt_written(thread, base, stored, write)
-    else:
+    _learn_title(thread, base, stored, write)
+    if write is not None:
+        # Edited while the save was under way: for the next one.
+        base.edited |= {m.id for m in write.changes.written if encode(m) != write.rows[m.id]}
+    if stored.rows is not None:
         _merge_rows(thread, base, stored)
         base.metadata = stored.metadata or {}
-        base.title = write.title if write is not None and write.changes.title_changed else head.title
-        if thread.title == title:
-            thread.__dict__["title"] = base.title
+    elif write is not None:
+        _adopt_written(thread, base, stored, write)
+    base.edited.intersection_update(base.positions)  # in place: the messages hold this very set
     base.revision = head.revision
     thread._baseline = base
     _learn_metadata(thread.metadata, _metadata(head, base.metadata), seen)
     thread.__dict__["created_at"], thread.__dict__["updated_at"] = head.created_at, head.updated_at
+
+
+def _learn_title(thread: Thread, base: Baseline, stored: Stored, write: Write | None) -> None:
+    """Take the stored title, unless this object has one that it has not saved."""
+    seen = base.title
+    if write is not None and write.changes.title_changed:
+        seen = base.title = write.title
+    elif stored.rows is not None:
+        base.title = stored.head.title
+    if thread.title == seen:
+        thread.__dict__["title"] = base.title
 
 
 def _adopt_written(thread: Thread, base: Baseline, stored: Stored, write: Write) -> None:
@@ -66,13 +79,11 @@ def _adopt_written(thread: Thread, base: Baseline, stored: Stored, write: Write)
             base.metadata.pop(name, None)
         else:
             base.metadata[name] = value
-    if changes.title_changed:
-        base.title = write.title
     if changes.repeats:
-        _drop_repeats(thread)
-    if changes.inserted or changes.rewrites:
-        base.messages = [_owned(thread, m, base) for m in thread.messages if m.id in base.positions]
-    elif write.behind is None:
+        drop_repeats(thread)
+    if changes.arranged is not None:
+        base.messages = [_owned(thread, message, base) for message in changes.arranged]
+    elif write.fence is None:
         base.messages += [_owned(thread, message, base) for message in fresh]
     else:
         for message in fresh:
@@ -93,15 +104,15 @@ def _owned(thread: Thread, message: Message, base: Baseline) -> Message:
     """The message, watched for this thread; a copy if it is already part of another stored thread."""
     watch = message._watched()
     if watch is not None and watch[0] is not base.edited:
-        index = next(i for i in range(len(thread.messages) - 1, -1, -1) if thread.messages[i] is message)
-        message = message.model_copy(deep=True)
-        thread.messages[index] = message
+        copied = message.model_copy(deep=True)
+        thread.messages[:] = [copied if m is message else m for m in thread.messages]
+        message = copied
     if watch is None or watch[0] is not base.edited:
         message._start_watch(base.edited)
     return message
 
 
-def _drop_repeats(thread: Thread) -> None:
+def drop_repeats(thread: Thread) -> None:
     """A message appended a second time was stored once, so the object has it once, where it stood first."""
     first: dict[str, Message] = {}
     for message in thread.messages:
@@ -136,9 +147,10 @@ def _merge_rows(thread: Thread, base: Baseline, stored: Stored) -> None:
         else:
             known[row.id] = theirs
         positions[row.id] = row.position
+    # What this object knew as stored and is not there any more, someone else removed.
+    unsaved = [m for m in thread.messages if m.id not in known and m.id not in base.positions]
     base.positions = positions
     base.messages = sorted(known.values(), key=lambda message: positions[message.id])
-    unsaved = [m for m in thread.messages if m.id not in known]
     thread.messages[:] = base.messages + unsaved
     base.messages = [_owned(thread, message, base) for message in base.messages]
 

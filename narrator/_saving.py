@@ -31,7 +31,6 @@ class Write:
     rows: dict[str, StoredMessage]
     files: list[tuple[str, str, str, int]] = field(default_factory=list)  # (message id, owner, file id, bytes)
     behind: str | None = None  # a run's addition: right behind this message instead of at the end
-    skip: int = 0  # places to leave free before it
     fence: int | None = None
     finishes: tuple[str, str] | None = None  # (assistant message id, call id) whose result this is
 
@@ -50,21 +49,18 @@ class Stored:
 class NothingToWrite(Exception):
     """Everything was stored before: roll back, so that a repeated append changes nothing at all."""
 
-    def __init__(self, stored: Stored) -> None:
-        self.stored = stored
-
 
 async def write_changes(tx: Transaction, attempt: int, write: Write) -> Stored:
     """Apply the changes, or raise ThreadConflict, MessageConflict or LeaseLost and leave the thread as it is."""
     changes, base, ref = write.changes, write.base, write.ref
     if attempt > 1 and (head := await tx.head(ref)) and head.last_write == write.token:
-        return await _reload(tx, head, Stored(head), None)
+        return await read_since(tx, head, None)
     inserted = sum(len(run) for _, run in changes.inserted)
     count = len(changes.appended) + inserted - len(changes.removed)
     head = await tx.claim(
         ref,
         write=write.token,
-        grow=GAP * (len(changes.appended) + write.skip) if changes.appended else 0,
+        grow=GAP * len(changes.appended),
         count=count,
         created_at=write.created_at if base is None else None,
         fence=write.fence,
@@ -81,7 +77,8 @@ async def write_changes(tx: Transaction, attempt: int, write: Write) -> Stored:
     await _reshape(tx, write, stored)
     fresh = await _insert_all(tx, write, stored, others_wrote)
     if write.files:
-        await tx.add_files(head.key, [ref for ref in write.files if ref[0] in fresh])
+        written = fresh | {message.id for message in changes.edited}
+        await tx.add_files(head.key, [ref for ref in write.files if ref[0] in written])
     if write.finishes:
         await tx.finish_call(head.key, *write.finishes)
     if changes.metadata:
@@ -90,8 +87,7 @@ async def write_changes(tx: Transaction, attempt: int, write: Write) -> Stored:
         await tx.set_head(head.key, title=write.title)
     repeated = count + len(changes.removed) - len(fresh)
     if repeated and not fresh and not changes.rewrites and not changes.metadata and not changes.title_changed:
-        before = head._replace(revision=head.revision - 1)
-        raise NothingToWrite(await _reload(tx, before, stored, base))
+        raise NothingToWrite
     if repeated:
         await tx.set_head(head.key, message_count=head.message_count - repeated)
     if others_wrote and head.revision > 1:
@@ -112,13 +108,14 @@ def _gone(write: Write) -> Exception:
 
 
 async def _reshape(tx: Transaction, write: Write, stored: Stored) -> None:
-    """Removals, edits and moves of rows that stay."""
+    """Removals and edits; the edited messages' files are referred to anew afterwards."""
     changes, head = write.changes, stored.head
     if changes.removed:
         await tx.remove(head.key, changes.removed)
     if changes.edited:
         rows = [write.rows[message.id]._replace(revision=head.revision) for message in changes.edited]
         await tx.update(head.key, rows)
+        await tx.forget_files(head.key, [row.id for row in rows])
     if changes.removed or changes.order:
         await tx.set_head(head.key, reshaped=head.revision)
 
@@ -128,9 +125,6 @@ async def _insert_all(tx: Transaction, write: Write, stored: Stored, others_wrot
     changes, head = write.changes, stored.head
     known = {} if others_wrote or write.base is None else write.base.positions
     fresh: set[str] = set()
-    for previous, run in changes.inserted:
-        positions = await _place(tx, write, stored, previous, len(run), known)
-        fresh |= await _insert(tx, write, stored, [m.id for m in run], positions)
     if changes.appended:
         ids = [message.id for message in changes.appended]
         if write.behind is None:
@@ -138,9 +132,12 @@ async def _insert_all(tx: Transaction, write: Write, stored: Stored, others_wrot
         else:
             positions = await _place(tx, write, stored, write.behind, len(ids), known)
         fresh |= await _insert(tx, write, stored, ids, positions)
+    # After the appended ones, so that these are already there to be put in front of.
+    for previous, run in changes.inserted:
+        positions = await _place(tx, write, stored, previous, len(run), known)
+        fresh |= await _insert(tx, write, stored, [m.id for m in run], positions)
     if changes.order:
-        appended = [message.id for message in changes.appended]
-        await _renumber(tx, stored, changes.order + [i for i in appended if i not in set(changes.order)])
+        await _renumber(tx, stored, changes.order)
     return fresh
 
 
@@ -181,19 +178,20 @@ async def _place(
             f"message {previous!r} of thread {write.ref.id!r} was removed by someone else; nothing was saved. "
             "get_thread() it again and repeat the change"
         )
-    reserved = GAP * (len(write.changes.appended) + write.skip) if write.changes.appended else 0
-    if before == head.tail - reserved and reserved:
-        return after_tail(before + GAP * write.skip, count)
+    if write.behind is not None and before == head.tail - GAP * count:
+        return after_tail(before, count)  # it was the last one: these are its reserved places
     behind = await tx.next_position(head.key, before)
     if behind is None:
-        tail = max(head.tail, before) + GAP * (count + write.skip)
+        tail = max(head.tail, before) + GAP * count
         await tx.set_head(head.key, tail=tail)
         stored.head = head._replace(tail=tail)
         return after_tail(tail - GAP * count, count)
-    positions = between(before, behind, count, write.skip)
+    positions = between(before, behind, count)
     if positions is None:
         await _renumber(tx, stored, [row.id for row in await tx.read(head.key)])
-        return await _place(tx, write, stored, previous, count, {})
+        before = stored.positions[previous]
+        positions = between(before, before + GAP, count)
+        assert positions is not None, "a gap between renumbered neighbours holds four billion messages"
     return positions
 
 
@@ -206,6 +204,11 @@ async def _renumber(tx: Transaction, stored: Stored, order: Sequence[str]) -> No
     await tx.set_head(head.key, tail=tail, reshaped=head.revision)
     stored.head = head._replace(tail=tail, reshaped=head.revision)
     stored.positions |= positions
+
+
+async def read_since(tx: Transaction, head: Head, base: Baseline | None) -> Stored:
+    """What is stored, as far as an object with this baseline does not know it."""
+    return await _reload(tx, head, Stored(head), base)
 
 
 async def _reload(tx: Transaction, head: Head, stored: Stored, base: Baseline | None) -> Stored:

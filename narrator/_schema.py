@@ -46,8 +46,10 @@ class UtcDateTime(TypeDecorator[datetime]):
         return (value - _EPOCH) // _MICROSECOND
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
-        if dialect.name != "sqlite" or value is None:
-            return value
+        if value is None:
+            return None
+        if dialect.name != "sqlite":
+            return value.replace(tzinfo=UTC)  # asyncpg returns the first and last moment, its infinities, naive
         return _EPOCH + timedelta(microseconds=value)
 
 

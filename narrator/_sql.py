@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,12 +15,14 @@ from tenacity import (
     AsyncRetrying,
     retry_if_exception_type,
     stop_after_attempt,
-    stop_after_delay,
+    stop_before_delay,
     wait_exponential_jitter,
 )
 
 from narrator._backend import T
+from narrator._loop_engine import LoopEngines
 from narrator._schema_version import NEWEST, back_up, check_version, stored_version, upgrade
+from narrator._settle import settled_task
 from narrator._sql_errors import PassingFailure, translated
 from narrator._sql_rows import SqlTransaction
 from narrator.config import DatabaseUrl, PoolSettings
@@ -29,17 +30,9 @@ from narrator.errors import StoreUnavailable
 
 _TRIES = 5
 _GIVE_UP_AFTER_S = 30
+_CONNECT_S = 5  # asyncpg alone would wait 60 s for a server that never answers
 _SQLITE_BUSY_S = 30
 _SQLITE_POOL = PoolSettings(size=5, max_overflow=10)
-
-
-class _LoopEngine:
-    """The connections of one event loop: neither driver lets another loop use them."""
-
-    def __init__(self, engine: AsyncEngine) -> None:
-        self.engine = engine
-        # SQLite takes one writer at a time; waiting here is fair, waiting in SQLite is not.
-        self.writer = asyncio.Lock()
 
 
 class SqlBackend:
@@ -52,7 +45,7 @@ class SqlBackend:
         self._url = url
         self._sqlite = url.backend == "sqlite"
         self._pool = _SQLITE_POOL if self._sqlite else pool
-        self._engines: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopEngine] = weakref.WeakKeyDictionary()
+        self._engines = LoopEngines(self._create_engine, url.path)
 
     async def open(self) -> None:
         """Reach the database, make the tables of an empty one, refuse those of another version."""
@@ -73,14 +66,22 @@ class SqlBackend:
         if version is not None and version < NEWEST and self._url.path is not None:
             backup = await asyncio.to_thread(back_up, self._url.path, version)
         before, after = await self.run_sync(upgrade, self.location, write=True)
+        if backup is not None and before == after:  # another process was first: this may be a copy of the new tables
+            backup.unlink()
+            backup = None
         return before, after, backup
 
     async def run(self, work: Callable[[SqlTransaction, int], Awaitable[T]], *, write: bool) -> T:
-        """See Backend.run."""
+        """See Backend.run. A read settles too: a driver cut off in mid-answer loses its connection or a task."""
+        attempts = self._attempts(work, write=write)
+        return await (attempts if write else settled_task(attempts))
+
+    async def _attempts(self, work: Callable[[SqlTransaction, int], Awaitable[T]], *, write: bool) -> T:
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(PassingFailure),
-            stop=stop_after_attempt(_TRIES) | stop_after_delay(_GIVE_UP_AFTER_S),
-            wait=wait_exponential_jitter(multiplier=0.05, max=2, jitter=0.1),
+            stop=stop_after_attempt(_TRIES) | stop_before_delay(_GIVE_UP_AFTER_S - _CONNECT_S),
+            # 9 s in all: a cut connection is tried again at once, and a server that restarts is back by then.
+            wait=wait_exponential_jitter(multiplier=0.1, exp_base=4, max=10, jitter=0.1),
             reraise=True,
         )
         async for attempt in retrying:
@@ -90,24 +91,24 @@ class SqlBackend:
         raise AssertionError("tenacity ends by returning or raising")
 
     async def run_sync(self, work: Callable[..., T], *args: Any, write: bool = False) -> T:
-        """Run blocking code with a connection; one attempt."""
-        async with translated(self.location), self._begin(write=write) as connection:
-            return await connection.run_sync(work, *args)
+        """Run blocking code with a connection, and settle it; one attempt."""
+
+        async def attempt() -> T:
+            async with translated(self.location), self._begin(write=write) as connection:
+                return await connection.run_sync(work, *args)
+
+        return await settled_task(attempt())
 
     async def schema_version(self) -> str:
         return await self.run_sync(stored_version) or "-"
 
     async def close(self) -> None:
         """Give back the connections of this event loop, and drop those of loops that are closed."""
-        own = self._engines.pop(asyncio.get_running_loop(), None)
-        if own is not None:
-            await own.engine.dispose()
-        for loop in [loop for loop in self._engines if loop.is_closed()]:
-            self._engines.pop(loop).engine.sync_engine.dispose(close=False)
+        await self._engines.close()
 
     @asynccontextmanager
     async def _begin(self, *, write: bool) -> AsyncIterator[AsyncConnection]:
-        loop_engine = self._engine()
+        loop_engine = self._engines.current()
         if not self._sqlite:
             options = {} if write else {"isolation_level": "REPEATABLE READ"}
             async with loop_engine.engine.connect() as connection:
@@ -124,19 +125,13 @@ class SqlBackend:
             async with loop_engine.engine.begin() as connection:
                 yield connection
 
-    def _engine(self) -> _LoopEngine:
-        loop = asyncio.get_running_loop()
-        if loop not in self._engines:
-            for closed in [other for other in self._engines if other.is_closed()]:
-                self._engines.pop(closed).engine.sync_engine.dispose(close=False)
-            self._engines[loop] = _LoopEngine(self._create_engine())
-        return self._engines[loop]
-
     def _create_engine(self) -> AsyncEngine:
         pool = self._pool
         connect_args = dict(self._url.connect_args)
         if self._sqlite:
             connect_args = {"timeout": _SQLITE_BUSY_S, "isolation_level": None} | connect_args
+        else:
+            connect_args = {"timeout": _CONNECT_S} | connect_args
         engine = create_async_engine(
             self._url.engine_url(),
             connect_args=connect_args,
@@ -149,6 +144,8 @@ class SqlBackend:
         if self._sqlite:
             event.listen(engine.sync_engine, "connect", _prepare_sqlite)
             event.listen(engine.sync_engine, "begin", _begin_sqlite)
+        else:
+            event.listen(engine.sync_engine, "connect", _prepare_postgresql)
         return engine
 
 
@@ -161,6 +158,19 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     if cursor.fetchone()[0] != "wal":
         cursor.execute("PRAGMA journal_mode=WAL")
     cursor.close()
+
+
+def _prepare_postgresql(connection: Any, _record: object) -> None:
+    """A process that stands still or vanishes in a transaction must not lock a thread for hours (promise P5).
+
+    The owner's own setting is kept. Not a startup parameter, for PgBouncer refuses those that it does not know.
+    """
+    connection.run_async(
+        lambda driver: driver.execute(
+            "SELECT set_config(name, '30s', false) FROM pg_settings "
+            "WHERE name = 'idle_in_transaction_session_timeout' AND setting = '0'"
+        )
+    )
 
 
 def _begin_sqlite(connection: Any) -> None:

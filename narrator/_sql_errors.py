@@ -27,7 +27,7 @@ _SQLITE_ADVICE = {
     "unable to open": "the file cannot be opened; its folder must exist and be writable",
     "disk is full": "the disk is full; free some space and try again",
     "disk I/O error": "the disk does not take the write (full, or failing); free some space and try again",
-    "is locked": "another program keeps it locked; end that program's transaction",
+    "is locked": "another program keeps it locked; end that program's transaction, or wait longer with ?timeout=",
 }
 
 
@@ -46,7 +46,10 @@ async def translated(location: str) -> AsyncIterator[None]:
             "NARRATOR_DB_POOL_TIMEOUT, or run fewer conversations at once in this process"
         ) from error
     except DBAPIError as error:
-        raise _from_driver(location, error) from error
+        told = _from_driver(location, error)
+        if isinstance(told, PassingFailure):
+            raise told from error
+        raise told from None  # the driver's text may quote the row that was refused (promise P16)
     except (ConnectionError, TimeoutError, OSError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise PassingFailure(
@@ -69,7 +72,7 @@ def _from_driver(location: str, error: DBAPIError) -> Exception:
         return kind(f"{location}: {advice}")
     if error.connection_invalidated or "connection" in text.lower():
         return PassingFailure(f"{location}: the connection was lost; is the server still running?")
-    return error
+    return StoreUnavailable(f"{location}: the database refused a statement ({type(error.orig).__name__})")
 
 
 def _from_state(location: str, state: str, error: BaseException | None) -> Exception:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Interval,
     Select,
@@ -18,6 +19,7 @@ from sqlalchemy import (
     literal,
     or_,
     select,
+    true,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -184,7 +186,10 @@ class SqlTransaction:
         return found
 
     async def add_files(self, key: int, refs: Iterable[tuple[str, str, str, int]]) -> None:
-        for message, owner, file_id, size_bytes in sorted(refs, key=lambda ref: ref[1:3]):
+        ordered = sorted(refs, key=lambda ref: ref[1:3])  # one order for all, or two savers could lock each other out
+        for file_id in sorted({ref[2] for ref in ordered}) if self._postgres else ():
+            await self._connection.execute(select(func.pg_advisory_xact_lock_shared(_lock_key(file_id))))
+        for message, owner, file_id, size_bytes in ordered:
             insert = self._insert(files).values(owner=owner, file_id=file_id, size_bytes=size_bytes)
             await self._connection.execute(
                 insert.on_conflict_do_update(
@@ -193,6 +198,16 @@ class SqlTransaction:
             )
             reference = {"thread": key, "message": message, "owner": owner, "file_id": file_id}
             await self._connection.execute(self._insert(message_files).values(reference).on_conflict_do_nothing())
+
+    async def forget_files(self, key: int, ids: Sequence[str]) -> None:
+        c = message_files.c
+        for chunk in _chunks(ids):
+            await self._connection.execute(delete(message_files).where(c.thread == key, c.message.in_(chunk)))
+
+    async def lock_file(self, file_id: str) -> None:
+        # A row cannot be the lock here: the owner is not known, and another transaction's new row not visible.
+        if self._postgres:
+            await self._connection.execute(select(func.pg_advisory_xact_lock(_lock_key(file_id))))
 
     async def files_of(self, key: int, ids: Sequence[str] | None = None) -> set[tuple[str, str]]:
         c = message_files.c
@@ -275,9 +290,15 @@ class SqlTransaction:
     async def delete_thread(self, key: int) -> bool:
         return bool((await self._connection.execute(delete(threads).where(threads.c.key == key))).rowcount)
 
-    async def counts(self) -> tuple[int, int, int]:
-        tables = (threads, messages, files)
-        query = select(*(select(func.count()).select_from(table).scalar_subquery() for table in tables))
+    async def counts(self, owner: str | None) -> tuple[int, int, int]:
+        of_messages = select(func.count()).select_from(messages)
+        if owner is not None:
+            of_messages = of_messages.join(threads, threads.c.key == messages.c.thread).where(threads.c.owner == owner)
+        of_threads, of_files = (
+            select(func.count()).select_from(table).where(true() if owner is None else table.c.owner == owner)
+            for table in (threads, files)
+        )
+        query = select(*(count.scalar_subquery() for count in (of_threads, of_messages, of_files)))
         found = (await self._connection.execute(query)).one()
         return found[0], found[1], found[2]
 
@@ -299,6 +320,10 @@ def _selected(query: Select[Any], selection: Selection) -> Select[Any]:
         at, key = selection.before
         query = query.where(or_(c.updated_at < at, and_(c.updated_at == at, c.key < key)))
     return query
+
+
+def _lock_key(file_id: str) -> ColumnElement[int]:
+    return literal(int(file_id[:15], 16), BigInteger)
 
 
 def _chunks(values: Sequence[Any]) -> Iterable[Sequence[Any]]:

@@ -25,8 +25,8 @@ class TrackedDict(dict[str, Any]):
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         return track(self, "value")
 
-    def __reduce__(self) -> tuple[type, tuple[dict[str, Any]]]:
-        return dict, (dict(self),)
+    def __reduce__(self) -> Any:
+        return TrackedDict, (), None, None, iter(self.items())  # without its watch: an unpickled copy is nobody's
 
     def __setitem__(self, key: str, value: Any) -> None:
         super().__setitem__(_key(key, "metadata"), _adopt_into(self, value, f"[{key!r}]"))
@@ -54,8 +54,8 @@ class TrackedList(list[Any]):
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         return track(self, "value")
 
-    def __reduce__(self) -> tuple[type, tuple[list[Any]]]:
-        return list, (list(self),)
+    def __reduce__(self) -> Any:
+        return type(self), (), None, iter(self)
 
     def __setitem__(self, index: Any, value: Any) -> None:
         if isinstance(index, slice):
@@ -90,7 +90,7 @@ class TrackedItems(TrackedList):
 
     def _take(self, value: Any) -> Any:
         if not isinstance(value, BaseModel):
-            raise TypeError(f"{value!r} does not belong here; append a ToolCall or an Attachment")
+            raise TypeError(f"a {type(value).__name__} does not belong here; append a ToolCall or an Attachment")
         return value
 
 

@@ -52,7 +52,12 @@ def clean_name(value: str, what: str) -> str:
 
 def utc(value: datetime) -> datetime:
     """The same instant in UTC; a naive datetime is taken as UTC."""
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    if value.tzinfo is None:
+        return value.replace(tzinfo=UTC, fold=0)
+    try:
+        return value.astimezone(UTC).replace(fold=0)
+    except OverflowError:
+        raise ValueError(f"{value.isoformat()} is outside the years 1 to 9999 in UTC") from None
 
 
 def utc_now() -> datetime:

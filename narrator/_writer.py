@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 
 from narrator import _files, _refresh
@@ -10,7 +12,7 @@ from narrator._backend import Backend, T, ThreadRef, Transaction
 from narrator._baseline import Baseline
 from narrator._changes import Changes, changes_since
 from narrator._codec import StoredMessage, encode
-from narrator._saving import NothingToWrite, Stored, Write, write_changes
+from narrator._saving import NothingToWrite, Stored, Write, read_since, write_changes
 from narrator._settle import settled_task
 from narrator.errors import OwnerMismatch, ThreadNotFound
 from narrator.file_store import FileStore
@@ -28,15 +30,19 @@ class ThreadWriter:
 
     async def save(self, thread: Thread) -> None:
         """See ThreadStore.save_thread."""
-        if thread.owner is None and self._owner is not None:
-            thread.owner = self._owner
+        async with _alone(thread):
+            await self._save(thread)
+
+    async def _save(self, thread: Thread) -> None:
         ref, base = self.ref(thread), self.baseline(thread)
         changes = changes_since(thread, base)
         if base is not None and changes.empty:
             await self.catch_up(thread, base)
+            if changes.repeats:
+                _refresh.drop_repeats(thread)
             return
-        removed = partial(_files_of, ref, changes.removed)
-        orphans = await self.backend.run(removed, write=False) if changes.removed else set()
+        touched = [*changes.removed, *(message.id for message in changes.edited)]
+        orphans = await self.backend.run(partial(_files_of, ref, touched), write=False) if touched else set()
         await self._write(
             thread,
             Write(
@@ -58,27 +64,26 @@ class ThreadWriter:
         *,
         fence: int,
         behind: str | None,
-        skip: int,
         finishes: tuple[str, str] | None,
     ) -> None:
         """See Turn.append."""
-        changes = Changes(appended=[message])
-        await self._write(
-            thread,
-            Write(
-                ref=self.ref(thread),
-                token=new_id(),
-                created_at=thread.created_at,
-                base=self.baseline(thread),
-                changes=changes,
-                title=None,
-                rows=_rows(changes),
-                behind=behind,
-                skip=skip,
-                fence=fence,
-                finishes=finishes,
-            ),
-        )
+        async with _alone(thread):
+            changes = Changes(appended=[message])
+            await self._write(
+                thread,
+                Write(
+                    ref=self.ref(thread),
+                    token=new_id(),
+                    created_at=thread.created_at,
+                    base=self.baseline(thread),
+                    changes=changes,
+                    title=None,
+                    rows=_rows(changes),
+                    behind=behind,
+                    fence=fence,
+                    finishes=finishes,
+                ),
+            )
 
     async def _write(self, thread: Thread, write: Write) -> None:
         """Store it, files first, and let the object learn the outcome; both are done before a cancellation leaves."""
@@ -97,35 +102,37 @@ class ThreadWriter:
 
         try:
             stored = await self.backend.run(work, write=True)
-        except NothingToWrite as nothing:
-            stored = nothing.stored
+        except NothingToWrite:
+            edited |= taken
+            await self.catch_up(thread, write.base, write)
         except BaseException:
             edited |= taken
             raise
+        else:
+            self._learn(thread, stored, write)
+
+    def _learn(self, thread: Thread, stored: Stored, write: Write | None) -> None:
+        if thread.owner is None and self._owner is not None:
+            thread.owner = self._owner
         _refresh.learn(thread, stored, self.backend.identity, write)
 
     async def commit(self, work: Callable[[Transaction, int], Awaitable[T]]) -> T:
         """Run a write transaction; one that has begun settles before a CancelledError leaves (promise P8)."""
         return await settled_task(self.backend.run(work, write=True))
 
-    async def catch_up(self, thread: Thread, base: Baseline) -> None:
+    async def catch_up(self, thread: Thread, base: Baseline | None, write: Write | None = None) -> None:
         """Learn what others stored since this object was loaded or saved."""
         ref = self.ref(thread)
 
-        async def work(tx: Transaction, _attempt: int) -> Stored | None:
+        async def work(tx: Transaction, _attempt: int) -> Stored:
             head = await tx.head(ref)
             if head is None:
                 raise ThreadNotFound(f"thread {thread.id!r} was deleted since it was loaded")
-            if head.revision == base.revision:
-                return None
-            whole = head.reshaped > base.revision
-            rows = await tx.read(head.key, since=0 if whole else base.revision)
-            values = (await tx.metadata([head.key])).get(head.key, {})
-            return Stored(head, rows=rows, whole=whole, metadata=values)
+            if write is None and base is not None and head.revision == base.revision:
+                return Stored(head)
+            return await read_since(tx, head, base)
 
-        stored = await self.backend.run(work, write=False)
-        if stored is not None:
-            _refresh.learn(thread, stored, self.backend.identity, None)
+        self._learn(thread, await self.backend.run(work, write=False), write)
 
     def baseline(self, thread: Thread) -> Baseline | None:
         """What the object last saw stored in this database; None if it was made in code, or loaded elsewhere."""
@@ -134,12 +141,13 @@ class ThreadWriter:
 
     def ref(self, thread: Thread) -> ThreadRef:
         """Where the thread is kept; OwnerMismatch if this view is another owner's."""
-        if self._owner is not None and thread.owner != self._owner:
+        base = self.baseline(thread)
+        owner = self._owner if thread.owner is None and base is None else thread.owner
+        if self._owner is not None and owner != self._owner:
             raise OwnerMismatch(
                 f"thread {thread.id!r} belongs to owner {thread.owner!r}, and this store is {self._owner!r}'s view"
             )
-        base = self.baseline(thread)
-        return ThreadRef(thread.owner or "", thread.id, base.key if base else None)
+        return ThreadRef(owner or "", thread.id, base.key if base else None)
 
     def has_saved(self, thread: Thread, message: Message) -> bool:
         """See ThreadStore.has_saved."""
@@ -155,9 +163,23 @@ class ThreadWriter:
                 await _files.drop(self.backend, self.files, owner, file_id)
 
 
+@asynccontextmanager
+async def _alone(thread: Thread) -> AsyncIterator[None]:
+    """One save of an object at a time: the next one starts from what this one has stored."""
+    loop = asyncio.get_running_loop()
+    while (under_way := thread._saving) is not None and under_way.get_loop() is loop:
+        await asyncio.wait([under_way])
+    mine: asyncio.Future[None] = loop.create_future()
+    thread._saving = mine
+    try:
+        yield
+    finally:
+        thread._saving = None
+        mine.set_result(None)
+
+
 def _rows(changes: Changes) -> dict[str, StoredMessage]:
-    written = [*changes.appended, *changes.edited, *(m for _, run in changes.inserted for m in run)]
-    return {message.id: encode(message) for message in written}
+    return {message.id: encode(message) for message in changes.written}
 
 
 async def _files_of(ref: ThreadRef, ids: list[str], tx: Transaction, _attempt: int) -> set[tuple[str, str]]:

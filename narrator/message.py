@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import uuid
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -25,6 +26,7 @@ from narrator.attachment import Attachment
 Role = Literal["system", "user", "assistant", "tool"]
 _ROLES = ("system", "user", "assistant", "tool")
 _SAME = ("id", "role", "content", "name", "tool_calls", "tool_call_id", "attachments")
+_CONTAINERS = ("content", "tool_calls", "attachments", "metadata")
 
 
 def new_id() -> str:
@@ -68,7 +70,7 @@ class Usage(BaseModel):
     output_tokens: int = 0
     cached_tokens: int = 0
     reasoning_tokens: int = 0
-    cost_usd: float | None = None
+    cost_usd: float | None = Field(default=None, allow_inf_nan=False)
 
     def __add__(self, other: Usage) -> Usage:
         known = self.cost_usd is not None and other.cost_usd is not None
@@ -79,6 +81,10 @@ class Usage(BaseModel):
             reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
             cost_usd=(self.cost_usd or 0) + (other.cost_usd or 0) if known else None,
         )
+
+    def _repr_html_(self) -> str:
+        rows = "".join(f"<tr><td>{name.replace('_', ' ')}</td><td>{value}</td></tr>" for name, value in self)
+        return f"<table><caption>usage</caption>{rows}</table>"  # numbers and None: nothing to escape
 
 
 def _named_role(value: Any) -> Any:
@@ -154,6 +160,12 @@ class Message(BaseModel):
         """True when a store takes the two for one message (promise P3)."""
         return all(getattr(self, field) == getattr(other, field) for field in _SAME)
 
+    def __copy__(self) -> Self:
+        copied = super().__copy__()
+        for field in _CONTAINERS:  # of its own: a container reports its edits to one thread
+            copied.__dict__[field] = copy.deepcopy(copied.__dict__[field])
+        return copied
+
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "_watch":
             object.__setattr__(self, name, value)
@@ -175,5 +187,5 @@ class Message(BaseModel):
         self._watch_containers(watch)
 
     def _watch_containers(self, watch: Watch | None) -> None:
-        for container in (self.content, self.tool_calls, self.attachments, self.metadata):
-            set_watch(container, watch)
+        for field in _CONTAINERS:
+            set_watch(getattr(self, field), watch)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any, NoReturn, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, field_validator
 
 from narrator._baseline import Baseline
+from narrator._html import message_row, table
 from narrator._tracked import TrackedDict, track
 from narrator._values import check_id, clean_text, utc, utc_now
 from narrator.errors import MessagesNotLoaded
@@ -34,6 +36,7 @@ class Thread(BaseModel):
     created_at: datetime = Field(default_factory=utc_now)
     updated_at: datetime = Field(default_factory=utc_now)
     _baseline: Baseline | None = PrivateAttr(default=None)
+    _saving: asyncio.Future[None] | None = PrivateAttr(default=None)  # done when the save under way is
 
     @field_validator("id")
     @classmethod
@@ -58,7 +61,7 @@ class Thread(BaseModel):
     def add_message(self, message: Message) -> Message:
         """Append the message to this copy and return it; it is stored with the next save."""
         if not isinstance(message, Message):
-            raise TypeError(f"{message!r} is no Message; use Message(role=..., content=...)")
+            raise TypeError(f"a {type(message).__name__} is no Message; use Message(role=..., content=...)")
         self.messages.append(message)
         return message
 
@@ -68,19 +71,30 @@ class Thread(BaseModel):
 
     __str__ = __repr__
 
+    def _repr_html_(self) -> str:
+        return table(self.title or self.id, ("role", "content"), map(message_row, self.messages))
+
+    def __eq__(self, other: object) -> bool:
+        """Equal when all fields are; what each object knows of the store does not count."""
+        return isinstance(other, Thread) and self.__dict__ == other.__dict__
+
+    __hash__ = None  # type: ignore[assignment]
+
     def __copy__(self) -> Self:
         copied = super().__copy__()
+        copied._saving = None
         copied._baseline = None  # a copy does not know what is stored: saving it appends and never erases (P4)
         return copied
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         memo = {} if memo is None else memo
-        if self._baseline is not None:
-            memo[id(self._baseline)] = None
+        for own in (self._baseline, self._saving):
+            if own is not None:
+                memo[id(own)] = None
         return super().__deepcopy__(memo)
 
     def __getstate__(self) -> dict[Any, Any]:
-        return {**super().__getstate__(), "__pydantic_private__": {"_baseline": None}}
+        return {**super().__getstate__(), "__pydantic_private__": {"_baseline": None, "_saving": None}}
 
 
 @dataclass(frozen=True)
@@ -89,12 +103,16 @@ class ThreadSummary:
 
     id: str
     title: str | None
-    metadata: dict[str, Any]
+    metadata: dict[str, Any] = field(repr=False)
     owner: str | None
     created_at: datetime
     updated_at: datetime
     message_count: int
     _key: int
+
+    def _repr_html_(self) -> str:
+        row = (self.id, self.title or "", self.message_count, f"{self.updated_at:%Y-%m-%d %H:%M}")
+        return table("thread", ("id", "title", "messages", "updated"), [row])
 
     def __getattr__(self, name: str) -> NoReturn:
         if name == "messages":

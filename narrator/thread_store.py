@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
@@ -28,6 +29,7 @@ from narrator.message import Message
 from narrator.thread import Thread, ThreadSummary
 from narrator.turn import Turn, take_turn
 
+_MOST_ROWS = 2**62  # what a database's integer can hold
 DEFAULT_WAIT_S = 60.0
 DEFAULT_LEASE = timedelta(seconds=30)
 
@@ -166,11 +168,14 @@ class ThreadStore:
     async def delete_thread(self, thread_id: str) -> bool:
         """Remove the thread, its messages, and the files that no other message refers to; False if there is none."""
 
+        files: set[tuple[str, str]] | None = None
+
         async def work(tx: Transaction, _attempt: int) -> set[tuple[str, str]] | None:
+            nonlocal files
             try:
                 head = await self._head(tx, thread_id)
             except ThreadNotFound:
-                return None
+                return files  # found by an attempt whose COMMIT was not confirmed
             files = await tx.files_of(head.key)
             await tx.delete_thread(head.key)
             return files
@@ -198,9 +203,9 @@ class ThreadStore:
             raise ValueError(f"limit is {limit!r}; it must be at least 1, or None for all")
         selection = Selection(
             owner=self._owner,
-            metadata=tuple(_digest(k, v) for k, v in (metadata or {}).items()),
+            metadata=_digests(metadata or {}),
             updated_before=None if updated_before is None else utc(updated_before),
-            limit=limit,
+            limit=None if limit is None else min(limit, _MOST_ROWS),
         )
 
         async def work(tx: Transaction, _attempt: int) -> tuple[list[Head], dict[int, dict[str, str]]]:
@@ -242,7 +247,7 @@ class ThreadStore:
         started = perf_counter()
         await self._backend.run(_nothing, write=False)
         latency_ms = (perf_counter() - started) * 1000
-        threads, messages, files = await self._backend.run(_counts, write=False)
+        threads, messages, files = await self._backend.run(partial(_counts, self._owner), write=False)
         backend = self._backend
         return StoreStatus(backend.name, backend.location, version, threads, messages, files, round(latency_ms, 2))
 
@@ -308,8 +313,9 @@ class ThreadStore:
         return files is not None
 
 
-def _digest(name: str, value: Any) -> bytes:
-    return metadata_digest(name, to_json(track(value, f"metadata filter {name!r}")))
+def _digests(entries: Mapping[str, Any]) -> tuple[bytes, ...]:
+    checked = track(dict(entries), "metadata filter")
+    return tuple(metadata_digest(name, to_json(value)) for name, value in checked.items())
 
 
 def _page(selection: Selection, at: datetime, key: int) -> Selection:
@@ -320,5 +326,5 @@ async def _nothing(tx: Transaction, _attempt: int) -> None:
     await tx.heads("")
 
 
-async def _counts(tx: Transaction, _attempt: int) -> tuple[int, int, int]:
-    return await tx.counts()
+async def _counts(owner: str | None, tx: Transaction, _attempt: int) -> tuple[int, int, int]:
+    return await tx.counts(owner)

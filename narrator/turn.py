@@ -7,6 +7,7 @@ process that wakes after its lease passed on cannot write.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import random
 from collections.abc import AsyncIterator, Sequence
@@ -17,6 +18,7 @@ from time import monotonic
 from narrator import _holder
 from narrator._backend import CallState, Lease, Transaction
 from narrator._settle import settled_task
+from narrator._values import MAX_ID_CHARS
 from narrator._writer import ThreadWriter
 from narrator.errors import LeaseLost, StoreUnavailable, ThreadBusy, ThreadNotFound
 from narrator.message import Message
@@ -36,15 +38,13 @@ class Turn:
         self.thread = thread
         self.fence = fence
 
-    async def append(
-        self, message: Message, *, behind: str | None, skip: int = 0, finishes: tuple[str, str] | None = None
-    ) -> None:
+    async def append(self, message: Message, *, behind: str | None, finishes: tuple[str, str] | None = None) -> None:
         """Store a message right behind the message `behind` (None: at the end) and put it into the thread.
 
-        `skip` leaves that many places free in front, for results that are still to come. `finishes` names the
-        call (assistant message id, call id) whose result this is; both are committed together.
+        `finishes` names the call (assistant message id, call id) whose result this is; both are committed together.
         """
-        await self._writer.append(self.thread, message, fence=self.fence, behind=behind, skip=skip, finishes=finishes)
+        done = (finishes[0], _key_of(finishes[1])) if finishes else None
+        await self._writer.append(self.thread, message, fence=self.fence, behind=behind, finishes=done)
 
     async def start_calls(self, message_id: str, call_ids: Sequence[str]) -> None:
         """Record that these calls of an assistant message start now; committed when this returns."""
@@ -52,7 +52,7 @@ class Turn:
         async def work(tx: Transaction, _attempt: int) -> None:
             if not await tx.renew_lease(self._key, self.fence, self._lease):
                 raise self._lost()
-            await tx.start_calls(self._key, message_id, call_ids)
+            await tx.start_calls(self._key, message_id, [_key_of(call_id) for call_id in call_ids])
 
         await self._writer.commit(work)
 
@@ -62,7 +62,9 @@ class Turn:
         async def work(tx: Transaction, _attempt: int) -> dict[str, CallState]:
             return await tx.call_states(self._key, message_id)
 
-        return await self._writer.backend.run(work, write=False)
+        states = await self._writer.backend.run(work, write=False)
+        ids = {_key_of(call.id): call.id for m in self.thread.messages if m.id == message_id for call in m.tool_calls}
+        return {ids.get(key, key): state for key, state in states.items()}
 
     async def _renew(self) -> None:
         async def work(tx: Transaction, _attempt: int) -> bool:
@@ -100,6 +102,11 @@ class Turn:
         )
 
 
+def _key_of(call_id: str) -> str:
+    """The call's id as far as an index can hold it: some providers put a signature of kilobytes into it."""
+    return call_id if len(call_id) <= MAX_ID_CHARS else hashlib.sha256(call_id.encode()).hexdigest()
+
+
 @asynccontextmanager
 async def take_turn(writer: ThreadWriter, thread: Thread, *, wait_s: float, lease: timedelta) -> AsyncIterator[Turn]:
     """See ThreadStore.turn."""
@@ -133,8 +140,22 @@ async def _acquire(writer: ThreadWriter, thread: Thread, key: int, wait_s: float
         taken = free and await tx.take_lease(key, seen.fence, me, lease)
         return seen, seen.fence + 1 if taken else None
 
+    async def attempt() -> tuple[Lease | None, int | None]:
+        outcome: list[tuple[Lease | None, int | None]] = []
+
+        async def committed() -> None:
+            outcome.append(await writer.backend.run(work, write=True))
+
+        try:
+            await settled_task(committed())
+        except asyncio.CancelledError:
+            if outcome and (fence := outcome[0][1]) is not None:  # or it would stay taken until the lease ends
+                await writer.commit(lambda tx, _attempt: tx.end_lease(key, fence))
+            raise
+        return outcome[0]
+
     while True:
-        seen, fence = await writer.commit(work)
+        seen, fence = await attempt()
         if seen is None:
             raise ThreadNotFound(f"thread {thread.id!r} was deleted by someone else")
         if fence is not None:
@@ -143,7 +164,7 @@ async def _acquire(writer: ThreadWriter, thread: Thread, key: int, wait_s: float
             since = seen.since.isoformat(timespec="seconds") if seen.since else "just now"
             raise ThreadBusy(
                 f"thread {thread.id!r} is being answered by {_holder.describe(seen.holder or '')} since {since}; "
-                f"waited {wait_s:g} s. Its input is stored: call go() again later, or allow a longer wait"
+                f"waited {wait_s:g} s. What was saved is kept: call go() again later, or allow a longer wait"
             )
         await asyncio.sleep(min(pause_s * random.uniform(0.5, 1), max(deadline - monotonic(), 0)))
         pause_s = min(pause_s * 1.5, _LAST_POLL_S)

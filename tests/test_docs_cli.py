@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-QUOTED = re.compile(r"```text\n\$ (narrator(?: [\w-]+)* --help)\n(.*?)```", re.DOTALL)
+QUOTED = re.compile(r"```text\n\$ ((?:narrator|tyler)(?: [\w-]+)* --help)\n(.*?)```", re.DOTALL)
 COMMANDS = ["init", "status", "purge", "gc", "docker-setup", "docker-start", "docker-stop"]
 
 
-def narrator(arguments: list[str], cwd: Path = ROOT, **variables: str) -> str:
+def narrator(arguments: list[str], cwd: Path = ROOT, program: str = "narrator", **variables: str) -> str:
     """What the command prints on a terminal 100 columns wide, without colour."""
     environment = {"COLUMNS": "100", "NO_COLOR": "1", "LC_ALL": "C.UTF-8", "PYTHONPATH": str(ROOT), **variables}
-    command = [sys.executable, "-m", "narrator.cli", *arguments]
+    command = [sys.executable, "-c", f"from {program}.cli import main; main()", *arguments]
     done = subprocess.run(
         command, env={**os.environ, **environment}, capture_output=True, text=True, check=False, cwd=cwd
     )
@@ -29,7 +29,8 @@ def narrator(arguments: list[str], cwd: Path = ROOT, **variables: str) -> str:
 
 
 def real_help(command: str) -> str:
-    return "\n".join(line.rstrip() for line in narrator(shlex.split(command)[1:]).strip().splitlines())
+    program, *arguments = shlex.split(command)
+    return "\n".join(line.rstrip() for line in narrator(arguments, program=program).strip().splitlines())
 
 
 def quotations() -> dict[str, str]:
@@ -44,7 +45,7 @@ def test_quoted_help_is_the_real_help(command: str) -> None:
 
 
 def test_every_command_is_quoted_in_the_docs() -> None:
-    expected = {"narrator --help", *(f"narrator {name} --help" for name in COMMANDS)}
+    expected = {"narrator --help", *(f"narrator {name} --help" for name in COMMANDS), "tyler chat --help"}
     assert set(quotations()) == expected
     overview = real_help("narrator --help")
     listed = re.findall(r"^  ([a-z][\w-]*)  ", overview.partition("Commands:")[2], re.MULTILINE)

@@ -2,9 +2,17 @@
 
 from narrator import (
     Attachment,
+    ConfigurationError,
+    FileNotFound,
     FileStore,
+    FileStoreMissing,
+    FileTooLarge,
+    LeaseLost,
     Message,
+    MessageConflict,
     NarratorError,
+    OwnerMismatch,
+    SchemaError,
     StoreUnavailable,
     Thread,
     ThreadBusy,
@@ -14,8 +22,10 @@ from narrator import (
     ToolCall,
     Usage,
 )
+from tyler._litellm import LitellmModel
 from tyler.agent import Agent
 from tyler.errors import (
+    LocalModelUnavailable,
     ModelAnswerBroken,
     ModelError,
     ModelKeyError,
@@ -27,17 +37,27 @@ from tyler.errors import (
     TylerError,
 )
 from tyler.events import Event, Finished, MessageAdded, TextDelta, ToolFinished, ToolStarted
+from tyler.model import Model, Reply, Request
 from tyler.result import Result
 from tyler.tools import Tool, ToolContext, ToolResult, tool
 
 __all__ = [
     "Agent",
     "Attachment",
+    "ConfigurationError",
     "Event",
+    "FileNotFound",
     "FileStore",
+    "FileStoreMissing",
+    "FileTooLarge",
     "Finished",
+    "LeaseLost",
+    "LitellmModel",
+    "LocalModelUnavailable",
     "Message",
     "MessageAdded",
+    "MessageConflict",
+    "Model",
     "ModelAnswerBroken",
     "ModelError",
     "ModelKeyError",
@@ -47,7 +67,11 @@ __all__ = [
     "ModelUnavailable",
     "NarratorError",
     "NothingToAnswer",
+    "OwnerMismatch",
+    "Reply",
+    "Request",
     "Result",
+    "SchemaError",
     "StoreUnavailable",
     "TextDelta",
     "Thread",

@@ -18,10 +18,10 @@ class Answer:
 
     def __init__(self) -> None:
         self._text: list[str] = []
-        self._calls: dict[object, dict[str, str]] = {}
-        self._last_key: object = None
-        self._finish: str | None = None
+        self._calls: list[dict[str, str]] = []
+        self._at: dict[object, dict[str, str]] = {}  # index -> the call that is being written there
         self._usage: Any = None
+        self.finish: str | None = None
 
     def take(self, chunk: Any) -> str | None:
         """Add a chunk; its text, if it has any."""
@@ -30,7 +30,7 @@ class Answer:
         if not chunk.choices:
             return None
         choice = chunk.choices[0]
-        self._finish = choice.finish_reason or self._finish
+        self.finish = choice.finish_reason or self.finish
         for piece in choice.delta.tool_calls or ():
             self._take_call(piece)
         text: str | None = choice.delta.content
@@ -39,36 +39,40 @@ class Answer:
         return text
 
     def _take_call(self, piece: Any) -> None:
-        """Calls are told apart by index; where a provider sends none, a new id starts a new call."""
-        key: object = piece.index
-        if key is None:
-            key = piece.id or self._last_key
-        self._last_key = key
-        call = self._calls.setdefault(key, {"id": "", "name": "", "arguments": ""})
+        """Calls are told apart by index; where none is sent, litellm says 0 for all, and a new id and name tell."""
+        function = piece.function
+        call = self._at.get(piece.index)
+        if call is None or (piece.id and call["id"] and piece.id != call["id"] and function and function.name):
+            call = self._at[piece.index] = {"id": "", "name": "", "arguments": ""}
+            self._calls.append(call)
         call["id"] = call["id"] or piece.id or ""
-        if piece.function is not None:
-            call["name"] = call["name"] or piece.function.name or ""
-            call["arguments"] += piece.function.arguments or ""
+        if function is not None:
+            call["name"] = call["name"] or function.name or ""
+            call["arguments"] += function.arguments or ""
 
     def reply(self, model: str, usage: Callable[[Any], Usage]) -> Reply:
         """The whole answer. Raises ModelAnswerBroken when it was cut off, or is none."""
-        if self._finish is None:
+        text = "".join(self._text)
+        if self.finish is None and not text and not self._calls:
+            raise ModelAnswerBroken(
+                f"model {model!r} answered with something else than a chat completion; check its base URL"
+            )
+        if self.finish is None:
             raise ModelAnswerBroken(f"model {model!r} stopped in the middle of its answer; call go() again")
-        cut = self._finish == "length"
+        cut = self.finish == "length"
         if cut and self._calls:
             raise ModelAnswerBroken(
                 f"model {model!r} reached its length limit inside a tool call, which therefore was not run; "
                 "raise max_tokens in model_params"
             )
-        text = "".join(self._text)
         if not text and not self._calls:
-            raise ModelAnswerBroken(f"model {model!r} gave an empty answer ({self._finish}); call go() again")
+            raise ModelAnswerBroken(f"model {model!r} gave an empty answer ({self.finish}); call go() again")
         seen: set[str] = set()
         return Reply(
             content=text or None,
-            tool_calls=[_tool_call(call, seen) for call in self._calls.values()],
+            tool_calls=[_tool_call(call, seen) for call in self._calls],
             usage=None if self._usage is None else usage(self._usage),
-            finish="length" if cut else "filtered" if self._finish == "content_filter" else "stop",
+            finish="length" if cut else "filtered" if self.finish == "content_filter" else "stop",
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import io
 from typing import Any
 
@@ -25,8 +26,8 @@ async def to_part(attachment: Attachment, files: FileStore | None, *, vision: bo
     if not (as_image or as_text or kind == "application/pdf"):
         return _named(attachment, "its content is not shown to this model")
     content = await _bytes(attachment, files)
-    if content is None:
-        return _named(attachment, "its bytes are not available")
+    if not content:
+        return _named(attachment, "its bytes are not available" if content is None else "it is empty")
     if as_image:
         data = base64.b64encode(content).decode()
         return {"type": "image_url", "image_url": {"url": f"data:{kind};base64,{data}"}}
@@ -42,16 +43,16 @@ def _named(attachment: Attachment, why: str) -> dict[str, Any]:
 
 
 async def _bytes(attachment: Attachment, files: FileStore | None) -> bytes | None:
+    """From the object, else by its hash from the file store; the path it came from may have changed since."""
     if attachment.content is not None:
         return attachment.content
+    if files is not None:
+        with contextlib.suppress(FileNotFound):
+            return await files.get(attachment.file_id)
     if attachment.path is not None:
-        return await asyncio.to_thread(attachment.path.read_bytes)
-    if files is None:
-        return None
-    try:
-        return await files.get(attachment.file_id)
-    except FileNotFound:
-        return None
+        with contextlib.suppress(OSError):
+            return await asyncio.to_thread(attachment.path.read_bytes)
+    return None
 
 
 def _decoded(content: bytes) -> str:

@@ -11,19 +11,12 @@ from collections.abc import AsyncGenerator, Mapping
 from types import ModuleType
 from typing import Any
 
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, stop_after_delay, wait_exponential
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, stop_after_delay, wait_exponential
 
 from narrator import Usage
 from tyler._answer import Answer
-from tyler.errors import (
-    ModelAnswerBroken,
-    ModelError,
-    ModelKeyError,
-    ModelNotFound,
-    ModelRateLimited,
-    ModelRefused,
-    ModelUnavailable,
-)
+from tyler._model_errors import classified
+from tyler.errors import ModelNotFound, ModelRateLimited, ModelUnavailable
 from tyler.model import Reply, Request
 
 REQUEST_TIMEOUT_S = 600
@@ -77,17 +70,20 @@ class LitellmModel:
                 if piece := answer.take(first):
                     yield piece
                 first = await anext(chunks, None)
-        except (OSError, ValueError, litellm.exceptions.OpenAIError) as error:
-            raise _classified(error, self.name) from error
+        except _failures() as error:
+            raise classified(error, self.name, request) from error
         finally:
             if hasattr(chunks, "aclose"):
                 await chunks.aclose()
+        # litellm invents a finish reason for a stream that was cut off; this attribute is the provider's own.
+        if getattr(chunks, "received_finish_reason", answer.finish) is None:
+            answer.finish = None
         yield answer.reply(self.name, lambda usage: self._usage(litellm, usage))
 
     async def _open(self, litellm: ModuleType, request: Request) -> tuple[Any, Any]:
         """The stream and its first chunk, after at most two retries."""
         retrying = AsyncRetrying(
-            retry=retry_if_exception_type((ModelRateLimited, ModelUnavailable)),
+            retry=retry_if_exception(_may_pass),
             stop=stop_after_attempt(_TRIES) | stop_after_delay(_GIVE_UP_AFTER_S),
             wait=_wait,
             reraise=True,
@@ -98,8 +94,8 @@ class LitellmModel:
                     response = await litellm.acompletion(**self._arguments(request))
                     chunks = aiter(response)
                     return chunks, await anext(chunks, None)
-                except (OSError, ValueError, litellm.exceptions.OpenAIError) as error:
-                    raise _classified(error, self.name) from error
+                except _failures() as error:
+                    raise classified(error, self.name, request) from error
         raise AssertionError("tenacity ends by returning or raising")
 
     def _arguments(self, request: Request) -> dict[str, Any]:
@@ -159,50 +155,21 @@ def _cost(litellm: ModuleType, name: str, usage: Usage) -> float | None:
     return float(fresh * per_input + usage.cached_tokens * per_cached + usage.output_tokens * per_output)
 
 
+def _failures() -> tuple[type[Exception], ...]:
+    """What litellm raises: all its errors are the openai package's."""
+    from openai import OpenAIError
+
+    return OSError, ValueError, OpenAIError
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Worth another request, within the time that a caller may be kept waiting."""
+    if not isinstance(error, ModelRateLimited | ModelUnavailable):
+        return False
+    return error.retry_after_s is None or error.retry_after_s <= _LONGEST_WAIT_S
+
+
 def _wait(state: Any) -> float:
     """What the provider asks for (Retry-After), else 0.5 s, 1 s, ..."""
-    error = state.outcome.exception()
-    asked = getattr(error, "retry_after_s", None)
-    return min(asked, _LONGEST_WAIT_S) if asked is not None else wait_exponential(multiplier=0.5, max=8)(state)
-
-
-def _classified(error: BaseException, name: str) -> ModelError:
-    """The typed error; litellm's types alone do not tell, so status and message decide."""
-    status, text = getattr(error, "status_code", None), str(error)
-    lower = text.lower()
-    short = _short(text)
-    if status in (401, 403) or "missing credentials" in lower or "api_key client option" in lower:
-        return ModelKeyError(
-            f"the key for model {name!r} is missing or refused; set the provider's variable "
-            "(OPENAI_API_KEY, ANTHROPIC_API_KEY, ...) or pass api_key="
-        )
-    if status == 404 or "llm provider not provided" in lower:
-        return ModelNotFound(
-            f"model {name!r} is not known; name it as litellm does, with its provider in front ('openai/my-model'): "
-            f"{short}"
-        )
-    if status == 429:
-        limited = ModelRateLimited(f"model {name!r} takes no more requests at present: {short}")
-        limited.retry_after_s = _retry_after(error)  # type: ignore[attr-defined]
-        return limited
-    if status in (400, 413, 422):
-        return ModelRefused(f"model {name!r} refuses the request: {short}")
-    if status in (408, 409) or (isinstance(status, int) and status >= 500) or isinstance(error, OSError):
-        return ModelUnavailable(
-            f"model {name!r} cannot be reached or failed ({status or type(error).__name__}): {short}"
-        )
-    return ModelAnswerBroken(f"model {name!r} gave an answer that cannot be read: {short}")
-
-
-def _retry_after(error: BaseException) -> float | None:
-    response = getattr(error, "response", None)
-    text = (getattr(response, "headers", None) or {}).get("retry-after", "")
-    try:
-        return max(float(text), 0)
-    except ValueError:
-        return None
-
-
-def _short(text: str) -> str:
-    """The provider's first line; a longer one may quote the conversation."""
-    return text.splitlines()[0][:200] if text else "no reason given"
+    asked: float | None = state.outcome.exception().retry_after_s
+    return asked if asked is not None else wait_exponential(multiplier=0.5, max=8)(state)

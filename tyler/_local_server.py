@@ -25,7 +25,6 @@ def serve(settings: dict[str, Any]) -> Any:
     params.n_predict = settings["answer_tokens"]
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings["threads"]
     params.sampling.temp = settings["temperature"]
-    params.sampling.penalty_repeat = settings["repeat_penalty"]
     params.cache_ram_mib = 0  # its default keeps old conversations in up to 8 GiB of memory
     params.verbosity = 0
     # Only who has the key gets an answer: neither other users of this machine nor a page in a browser.

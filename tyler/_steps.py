@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from narrator import Message, ToolCall
+from tyler.errors import NothingToAnswer
 
 INTERRUPTED = "interrupted"  # in the metadata of an answer that was cancelled while it streamed
 
@@ -37,30 +38,48 @@ Action = AskModel | RunTools | Done
 def window(messages: Sequence[Message], upto: str | None) -> list[Message]:
     """The part of the thread that a run answers: up to its input, and what runs added right behind it.
 
-    What others appended behind stays for the next run, so it is never half seen. None: the whole thread.
+    What others appended behind stays for the next run, so it is never half seen: the part ends with the
+    answer, or before an answer that comes while calls are open. None: the whole thread. Raises
+    NothingToAnswer when the input is gone.
     """
     if upto is None:
         return list(messages)
-    end = next(i for i in range(len(messages) - 1, -1, -1) if messages[i].id == upto) + 1
-    while end < len(messages) and messages[end].role in ("assistant", "tool"):
+    place = next((i for i in range(len(messages) - 1, -1, -1) if messages[i].id == upto), None)
+    if place is None:
+        raise NothingToAnswer(f"message {upto!r} was removed by someone else before it was answered; add it again")
+    end = place + 1
+    open_calls: set[str] = {call.id for call in messages[place].tool_calls}
+    answered = False
+    while end < len(messages):
+        message = messages[end]
+        if message.role == "tool":
+            open_calls.discard(message.tool_call_id or "")
+        elif message.role == "assistant" and not open_calls and not answered:
+            open_calls = {call.id for call in message.tool_calls}
+            answered = is_answer(message)
+        else:
+            break
         end += 1
     return list(messages[:end])
 
 
 def next_action(messages: Sequence[Message]) -> Action:
-    """What to do with a thread that ends like this."""
+    """What to do with a thread that ends like this. Calls that a crash left open come before newer input."""
+    asked = next((m for m in reversed(messages) if m.role == "assistant"), None)
+    if asked is not None and (open_calls := calls_without_result(messages, asked)):
+        return RunTools(asked, open_calls)
     last = next((m for m in reversed(messages) if m.role != "tool"), None)
-    if last is None or last.role != "assistant":
-        return AskModel()
-    if open_calls := calls_without_result(messages, last):
-        return RunTools(last, open_calls)
-    if last.tool_calls or last.metadata.get(INTERRUPTED):
-        return AskModel()
-    return Done()
+    return Done() if last is not None and is_answer(last) else AskModel()
+
+
+def is_answer(message: Message) -> bool:
+    """Whether a run ends with this message: a whole one of the model that asks for nothing."""
+    return message.role == "assistant" and not message.tool_calls and not message.metadata.get(INTERRUPTED)
 
 
 def calls_without_result(messages: Sequence[Message], message: Message) -> list[ToolCall]:
-    """The message's calls that no tool message behind it answers."""
-    place = next(i for i in range(len(messages) - 1, -1, -1) if messages[i] is message)
+    """The message's calls that no tool message behind it answers; calls that share an id count as one."""
+    place = next((i for i in range(len(messages) - 1, -1, -1) if messages[i].id == message.id), len(messages))
     answered = {m.tool_call_id for m in messages[place + 1 :] if m.role == "tool"}
-    return [call for call in message.tool_calls if call.id not in answered]
+    first = {call.id: call for call in reversed(message.tool_calls)}
+    return [call for call in message.tool_calls if call.id not in answered and first[call.id] is call]

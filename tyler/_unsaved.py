@@ -15,7 +15,7 @@ class RunTurn(Protocol):
     thread: Thread
 
     async def append(
-        self, message: Message, *, behind: str | None, skip: int = 0, finishes: tuple[str, str] | None = None
+        self, message: Message, *, behind: str | None, finishes: tuple[str, str] | None = None
     ) -> None: ...
 
     async def start_calls(self, message_id: str, call_ids: Sequence[str]) -> None: ...
@@ -28,20 +28,20 @@ class UnsavedTurn:
 
     def __init__(self, thread: Thread) -> None:
         self.thread = thread
+        self._started: dict[str, dict[str, CallState]] = {}
 
-    async def append(
-        self, message: Message, *, behind: str | None, skip: int = 0, finishes: tuple[str, str] | None = None
-    ) -> None:
+    async def append(self, message: Message, *, behind: str | None, finishes: tuple[str, str] | None = None) -> None:
         """Put the message right behind the one named, or at the end."""
         messages = self.thread.messages
         place = len(messages)
         if behind is not None:
-            place = next(i for i in range(len(messages) - 1, -1, -1) if messages[i].id == behind) + 1
+            place = next((i + 1 for i in range(len(messages) - 1, -1, -1) if messages[i].id == behind), place)
         messages.insert(place, message)
 
     async def start_calls(self, message_id: str, call_ids: Sequence[str]) -> None:
-        """Nothing to record: an interrupted call of this object is known by its missing result."""
+        """Known for the time of the run; a call that a crash left open is known by its missing result alone."""
+        self._started.setdefault(message_id, {}).update(dict.fromkeys(call_ids, "started"))
 
     async def call_states(self, message_id: str) -> dict[str, CallState]:
-        """No call is known to have started."""
-        return {}
+        """The calls that this run has started."""
+        return self._started.get(message_id, {})

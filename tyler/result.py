@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from html import escape
 from typing import Literal
 
 from narrator import Message, Thread, Usage
+from narrator._html import message_row, table
 
-Status = Literal["completed", "cut", "step_limit"]
+Status = Literal["completed", "cut", "filtered", "step_limit"]
 
 
 @dataclass(frozen=True)
 class Result:
     """The outcome of a run. `thread` is the object that was passed in, up to date with what is stored.
 
-    `status`: "completed"; "cut" when the model stopped at its length limit, so `content` is not whole;
+    `status`: "completed"; "cut" when the model stopped at its length limit, and "filtered" when the
+    provider's filter stopped it, so `content` is not whole;
     "step_limit" when `max_steps` ended the run behind the last results. `replayed`: the answer was recorded
     before and no model was called; `new_messages` are then the recorded ones.
     """
@@ -37,12 +38,8 @@ class Result:
         return sum(counted[1:], counted[0]) if counted else Usage()
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><td>{escape(message.role)}</td><td style='text-align:left'>{escape(message.text)}</td></tr>"
-            for message in self.new_messages
-        )
         note = " (replayed)" if self.replayed else ""
-        return f"<table><caption>{escape(self.status)}{note}</caption>{rows}</table>"
+        return table(f"{self.status}{note}", ("role", "content"), map(message_row, self.new_messages))
 
     def __repr__(self) -> str:
         return f"Result({self.status!r}, {len(self.new_messages)} new messages in {self.thread!r})"

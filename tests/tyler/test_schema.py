@@ -363,9 +363,7 @@ def lambda_free() -> str:
         ('{"value": 1, "\ud800": "\x00"}', "unknown"),
     ],
 )
-async def test_wrong_arguments_tell_the_model_what_to_mend(
-    arguments: str, words: str, ctx: ToolContext
-) -> None:
+async def test_wrong_arguments_tell_the_model_what_to_mend(arguments: str, words: str, ctx: ToolContext) -> None:
     text = await refused(lambda_like, arguments, ctx)
     assert text.startswith("lambda_like was not run")
     assert words in text

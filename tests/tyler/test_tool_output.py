@@ -171,9 +171,7 @@ def test_a_wide_cycle_stays_small() -> None:
 
 def test_bytes_that_are_no_text_become_a_named_file() -> None:
     result = to_result("draw", b"\x89PNG\x00\xff")
-    assert [(file.filename, file.content) for file in result.attachments] == [
-        ("draw.bin", b"\x89PNG\x00\xff")
-    ]
+    assert [(file.filename, file.content) for file in result.attachments] == [("draw.bin", b"\x89PNG\x00\xff")]
     assert result.content == "[file: draw.bin, application/octet-stream, 6 bytes]"
 
 

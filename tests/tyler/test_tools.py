@@ -15,9 +15,7 @@ import pytest
 from narrator.attachment import Attachment
 from tyler.tools import Tool, ToolContext, ToolResult, ToolTimeout, as_tool, collect, run_tool, tool
 
-CTX = ToolContext(
-    thread_id="t", owner="ann", call_id="c", idempotency_key="k", file_store=None, deps={"db": 1}
-)
+CTX = ToolContext(thread_id="t", owner="ann", call_id="c", idempotency_key="k", file_store=None, deps={"db": 1})
 
 
 @tool
@@ -71,9 +69,7 @@ def test_a_lambda_needs_a_name() -> None:
         as_tool(lambda: None)
 
 
-@pytest.mark.parametrize(
-    "options", [{"risk": "none"}, {"effect": "twice"}, {"timeout_s": 0}, {"timeout_s": -1}]
-)
+@pytest.mark.parametrize("options", [{"risk": "none"}, {"effect": "twice"}, {"timeout_s": 0}, {"timeout_s": -1}])
 def test_an_option_that_does_not_exist_is_refused_by_value(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="tool 'f'") as caught:
         tool(name="f", **options)(lambda: None)

@@ -1,0 +1,104 @@
+"""The connections of each event loop: neither driver lets another loop use them (promise P12)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import threading
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from narrator.errors import StoreUnavailable
+
+
+class LoopEngine:
+    """The engine of one event loop."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.engine = engine
+        self.pid = os.getpid()
+        # SQLite takes one writer at a time; waiting here is fair, waiting in SQLite is not.
+        self.writer = asyncio.Lock()
+        self._drivers: weakref.WeakSet[Any] = weakref.WeakSet()
+        event.listen(engine.sync_engine, "connect", self._note)
+
+    def _note(self, connection: Any, _record: object) -> None:
+        self._drivers.add(connection.driver_connection)
+
+    async def abandon(self) -> None:
+        """Close connections whose loop is closed, so that the drivers themselves cannot; called from another loop."""
+        for driver in list(self._drivers):
+            if stop := getattr(driver, "stop", None):  # aiosqlite: closes the file and ends its thread
+                await stop()
+            elif (transport := getattr(driver, "_transport", None)) is not None:  # asyncpg: the server lets go
+                with contextlib.suppress(OSError):
+                    transport.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+        self.engine.sync_engine.dispose(close=False)
+
+
+class LoopEngines:
+    """One engine a loop, made when first asked for. Safe to use from several threads."""
+
+    def __init__(self, create: Callable[[], AsyncEngine], sqlite_file: Path | None) -> None:
+        self._create = create
+        self._sqlite_file = sqlite_file
+        self._engines: dict[asyncio.AbstractEventLoop, LoopEngine] = {}
+        self._lock = threading.Lock()
+        _ALL.add(self)
+
+    def current(self) -> LoopEngine:
+        """The running loop's engine."""
+        loop = asyncio.get_running_loop()
+        found = self._engines.get(loop)
+        if found is None:
+            self._refuse_after_fork()
+            self._abandon_ended()
+            found = LoopEngine(self._create())
+            with self._lock:
+                self._engines[loop] = found
+        return found
+
+    async def close(self) -> None:
+        """Give back the connections of this event loop and of loops that are closed."""
+        with self._lock:
+            own = self._engines.pop(asyncio.get_running_loop(), None)
+        if own is not None:
+            await own.engine.dispose()
+        self._abandon_ended()
+
+    def _refuse_after_fork(self) -> None:
+        if self._sqlite_file is None:
+            return
+        for other in list(_ALL):
+            engines = list(other._engines.values())
+            if other._sqlite_file == self._sqlite_file and any(engine.pid != os.getpid() for engine in engines):
+                raise StoreUnavailable(
+                    f"{str(self._sqlite_file)!r} was open when this process was forked, and SQLite loses writes then. "
+                    "await store.close() before the fork, or start processes with multiprocessing's 'spawn'"
+                )
+
+    def _abandon_ended(self) -> None:
+        me = os.getpid()  # a parent's connections are not this process's to close
+        with self._lock:
+            closed = [loop for loop, engine in self._engines.items() if loop.is_closed() and engine.pid == me]
+            ended = [self._engines.pop(loop) for loop in closed]
+        if ended:  # from a thread with a loop of its own, for a caller here may not be async
+            thread = threading.Thread(target=asyncio.run, args=(_abandon(ended),))
+            thread.start()
+            thread.join()
+
+
+async def _abandon(engines: list[LoopEngine]) -> None:
+    for engine in engines:
+        await engine.abandon()
+
+
+# Those of this process: SQLite's locks are kept for each file of a process, whichever store opened it.
+_ALL: weakref.WeakSet[LoopEngines] = weakref.WeakSet()

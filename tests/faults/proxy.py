@@ -1,0 +1,90 @@
+"""A TCP proxy in front of PostgreSQL that cuts the connection around a COMMIT."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Literal
+
+COMMIT = b"COMMIT;"
+When = Literal["before", "after"]
+
+
+class Proxy:
+    """Passes everything on. At the n-th COMMIT since `cut_at` it resets the connection instead.
+
+    "before": the server never sees that COMMIT. "after": the server has committed, the client never hears of it.
+    """
+
+    def __init__(self, port: int) -> None:
+        self.port = 0
+        self.commits = 0
+        self.cuts = 0
+        self._server_port = port
+        self._cut: tuple[int, When] | None = None
+        self._lines: set[asyncio.Task[None]] = set()
+
+    def cut_at(self, number: int, when: When) -> None:
+        """Cut at this COMMIT, counted from now."""
+        self.commits = self.cuts = 0
+        self._cut = (number, when)
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[None]:
+        """Serve on a free port of 127.0.0.1."""
+        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        try:
+            yield
+        finally:
+            server.close()
+            for line in self._lines:
+                line.cancel()
+            await asyncio.gather(*self._lines, return_exceptions=True)
+            await server.wait_closed()
+
+    async def _accept(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._lines.add(task)
+        try:
+            server, to_server = await asyncio.open_connection("127.0.0.1", self._server_port)
+        except ConnectionError:
+            to_client.transport.abort()
+            self._lines.discard(task)
+            return
+        answers = asyncio.create_task(_pump(server, to_client))
+        try:
+            while data := await client.read(1 << 16):
+                if COMMIT in data and self._cuts_now():
+                    assert self._cut is not None
+                    when, self._cut = self._cut[1], None
+                    self.cuts += 1
+                    answers.cancel()
+                    if when == "after":
+                        to_server.write(data)
+                        await server.read(1 << 16)  # the server says that it has committed
+                    to_client.transport.abort()
+                    return
+                to_server.write(data)
+        except (ConnectionError, asyncio.CancelledError):
+            pass  # the line's end is what this program is about
+        finally:
+            self._lines.discard(task)
+            answers.cancel()
+            with suppress(asyncio.CancelledError):
+                await answers
+            to_server.close()
+            to_client.close()
+
+    def _cuts_now(self) -> bool:
+        self.commits += 1
+        return self._cut is not None and self.commits == self._cut[0]
+
+
+async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    with suppress(ConnectionError):
+        while data := await source.read(1 << 16):
+            target.write(data)
+    target.close()

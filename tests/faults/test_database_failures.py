@@ -1,0 +1,200 @@
+"""The database goes away in the middle of a run: the run goes on, and nothing is stored twice (promises P1, P3)."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+from time import monotonic
+
+import pytest
+from sqlalchemy import make_url
+
+from narrator import Message, StoreUnavailable, Thread, ThreadStore
+from tests.faults.conversation import Journal, agent_of, assert_answered, assert_sound, opened, order
+from tests.faults.http_model import HttpModel
+from tests.faults.proxy import Proxy, When
+from tests.model_server import ModelServer
+from tests.postgres_server import PostgresServer
+from tyler import Agent
+from tyler.testing import ScriptedModel
+
+BACK_AGAIN_S = 10.0
+
+
+async def test_run_goes_on_when_the_server_crashes_while_the_model_works(
+    postgres_server: PostgresServer, postgres_url: str, model_server: ModelServer
+) -> None:
+    model_server.hold()
+    async with await ThreadStore.create(postgres_url) as store:
+        agent = Agent(model=HttpModel(model_server.base_url), thread_store=store)
+        run = asyncio.create_task(agent.go(Thread(id="t", messages=[Message(id="m", role="user", content="hello")])))
+        await asyncio.to_thread(model_server.wait_for_held)
+        await asyncio.to_thread(postgres_server.restart, "immediate")
+        model_server.release()
+        assert (await run).content == "echo: hello"
+        assert [m.role for m in (await store.get_thread("t")).messages] == ["user", "assistant"]
+    assert len(model_server.requests) == 1
+
+
+async def test_answer_is_stored_although_the_server_is_still_starting_when_it_comes(
+    postgres_server: PostgresServer, postgres_url: str, model_server: ModelServer
+) -> None:
+    model_server.hold()
+    async with await ThreadStore.create(postgres_url) as store:
+        agent = Agent(model=HttpModel(model_server.base_url), thread_store=store)
+        run = asyncio.create_task(agent.go(Thread(id="t", messages=[Message(id="m", role="user", content="hello")])))
+        await asyncio.to_thread(model_server.wait_for_held)
+        await asyncio.to_thread(postgres_server.stop, "immediate")
+        model_server.release()
+        started = monotonic()
+        await asyncio.wait([run], timeout=1)  # the answer comes while nobody listens at the database's port
+        assert not run.done(), run
+        await asyncio.to_thread(postgres_server.restart)
+        assert (await run).content == "echo: hello"
+        assert monotonic() - started < BACK_AGAIN_S
+        assert [m.role for m in (await store.get_thread("t")).messages] == ["user", "assistant"]
+
+
+async def conversations_under_restarts(
+    server: PostgresServer, url: str, conversations: int, turns: int, restarts: int
+) -> None:
+    """All turns are there, once, although the server crashes at even distances; a caller tries a refused turn again."""
+    done = asyncio.Queue[None]()
+
+    async def one(store: ThreadStore, number: int) -> None:
+        agent = Agent(model=ScriptedModel([f"answer {turn}" for turn in range(turns * 3)]), thread_store=store)
+        for turn in range(turns):
+            started = monotonic()
+            while True:
+                message = Message(id=f"m{turn}", role="user", content=f"question {turn}")
+                try:
+                    await agent.go(Thread(id=f"conversation-{number}", messages=[message]))
+                    break
+                except StoreUnavailable:
+                    assert monotonic() - started < 60
+            done.put_nowait(None)
+
+    async def crashes() -> list[float]:
+        """How long after each return of the server the first turn was done."""
+        first_success_s = []
+        share = conversations * turns // (restarts + 1)
+        for _ in range(restarts):
+            for _ in range(share):
+                await done.get()
+            await asyncio.to_thread(server.restart, "immediate")
+            returned = monotonic()
+            while not done.empty():
+                done.get_nowait()
+            await done.get()
+            first_success_s.append(monotonic() - returned)
+        return first_success_s
+
+    async with await ThreadStore.create(url) as store:
+        async with asyncio.TaskGroup() as group:
+            crashing = group.create_task(crashes())
+            for number in range(conversations):
+                group.create_task(one(store, number))
+        for number in range(conversations):
+            messages = (await store.get_thread(f"conversation-{number}")).messages
+            assert not [i for i, count in Counter(m.id for m in messages).items() if count > 1]
+            assert [m.id for m in messages[::2]] == [f"m{turn}" for turn in range(turns)]
+            assert [m.role for m in messages] == ["user", "assistant"] * turns
+    assert max(crashing.result()) < BACK_AGAIN_S
+
+
+async def test_every_turn_is_stored_once_under_crashes_of_the_server(
+    postgres_server: PostgresServer, postgres_url: str
+) -> None:
+    await conversations_under_restarts(postgres_server, postgres_url, conversations=10, turns=5, restarts=2)
+
+
+@pytest.mark.deep
+@pytest.mark.timeout(1200)
+async def test_600_turns_are_stored_once_under_five_crashes(postgres_server: PostgresServer, postgres_url: str) -> None:
+    await conversations_under_restarts(postgres_server, postgres_url, conversations=40, turns=15, restarts=5)
+
+
+@pytest.fixture
+async def proxy(postgres_server: PostgresServer) -> AsyncIterator[Proxy]:
+    proxy = Proxy(postgres_server.port)
+    async with proxy.listening():
+        yield proxy
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_connection_cut_at_any_commit_leaves_one_correct_conversation(
+    postgres_url: str, proxy: Proxy, tmp_path: Path, when: When
+) -> None:
+    url = make_url(postgres_url).set(port=proxy.port).render_as_string(hide_password=False)
+    journal = Journal(tmp_path / "journal")
+    async with opened(url, tmp_path / "files") as store:
+        number, cut = 0, True
+        while cut:
+            number += 1
+            event_id = f"evt-{number}"
+            proxy.cut_at(number, when)
+            started = monotonic()
+            result = await agent_of(store, journal).go(Thread(id=f"t{number}", messages=[order(event_id)]))
+            assert monotonic() - started < BACK_AGAIN_S, f"the cut at COMMIT {number} held the run up"
+            assert result.content == f"done: order {event_id}"
+            assert len(result.new_messages) == 6
+            cut = proxy.cuts == 1
+            thread = await store.get_thread(f"t{number}")
+            assert_answered(thread, event_id)
+            assert len(thread.messages) == 7
+            await assert_sound(store, thread, journal)
+        assert number > 12
+    assert len(journal.all("model")) == 3 * number
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_edit_whose_commit_is_cut_is_stored_and_is_no_conflict(
+    postgres_url: str, proxy: Proxy, when: When
+) -> None:
+    url = make_url(postgres_url).set(port=proxy.port).render_as_string(hide_password=False)
+    async with await ThreadStore.create(url) as store:
+        thread = Thread(id="t", messages=[Message(id=i, role="user", content=i) for i in ("a", "b", "c")])
+        await store.save_thread(thread)
+        thread.messages[0].content = "edited"
+        del thread.messages[1]
+        thread.add_message(Message(id="d", role="user", content="d"))
+        proxy.cut_at(2, when)  # the first is of the look at the removed message's files
+        await store.save_thread(thread)
+        assert proxy.cuts == 1
+        stored = await store.get_thread("t")
+        assert [(m.id, m.text) for m in stored.messages] == [("a", "edited"), ("c", "c"), ("d", "d")]
+        assert thread.model_dump() == stored.model_dump()
+
+
+async def test_locked_sqlite_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    async with await ThreadStore.create(f"sqlite+aiosqlite:///{path}") as store:
+        agent = Agent(model=ScriptedModel(["hello"]), thread_store=store)
+        other_program = sqlite3.connect(path, isolation_level=None)
+        other_program.execute("BEGIN IMMEDIATE")
+        run = asyncio.create_task(agent.go(Thread(id="t", messages=[Message(role="user", content="hi")])))
+        await asyncio.wait([run], timeout=0.5)
+        assert not run.done()
+        other_program.execute("ROLLBACK")
+        other_program.close()
+        assert (await run).content == "hello"
+
+
+@pytest.mark.deep  # 9 s of waiting
+async def test_sqlite_that_stays_locked_is_an_error_and_the_turn_can_be_repeated(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    async with await ThreadStore.create(f"sqlite+aiosqlite:///{path}?timeout=0.05") as store:
+        agent = Agent(model=ScriptedModel(["hello"]), thread_store=store)
+        message = Message(id="m", role="user", content="hi")
+        other_program = sqlite3.connect(path, isolation_level=None)
+        other_program.execute("BEGIN IMMEDIATE")
+        thread = Thread(id="t", messages=[message])
+        with pytest.raises(StoreUnavailable, match="another program keeps it locked"):
+            await agent.go(thread)
+        other_program.execute("ROLLBACK")
+        other_program.close()
+        assert (await agent.go(thread)).content == "hello"
+        assert [m.role for m in (await store.get_thread("t")).messages] == ["user", "assistant"]

@@ -1,0 +1,213 @@
+"""What the worker processes of these tests do. Here and not in the tests, so that no worker has to import pytest."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import signal
+from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
+from pathlib import Path
+from time import monotonic
+
+from sqlalchemy import Engine, event
+
+from narrator import Attachment, LeaseLost, Message, MessageConflict, Thread, ThreadNotFound, ThreadStore
+from narrator.turn import Turn
+from tests.faults.conversation import Journal, agent_of, opened, order
+from tests.faults.http_model import HttpModel
+from tests.faults.kill_points import KillPoints
+from tests.faults.processes import Channel
+from tyler import Agent, tool
+from tyler.events import MessageAdded
+from tyler.model import Reply, Request
+from tyler.testing import ScriptedModel, calls
+
+TAKEN_OVER_S = 2.0
+
+
+async def one_conversation(channel: Channel, url: str, folder: Path, thread_id: str, fatal: int) -> None:
+    """Answer the order, noting each message that was acknowledged; dies at the kill point `fatal`."""
+    KillPoints(folder / "files", folder / "instants", fatal).install()
+    journal = Journal(folder / "journal")
+    async with opened(url, folder / "files") as store:
+        thread = Thread(id=thread_id, messages=[order(thread_id)])
+        async for event_ in agent_of(store, journal).stream(thread):
+            if isinstance(event_, MessageAdded):
+                journal.note("acknowledged", event_.message.id)
+    channel.send("done")
+
+
+async def make_tables(channel: Channel, url: str, folder: Path, fatal: int) -> None:
+    """Open a store on an empty database; dies at the kill point `fatal`."""
+    KillPoints(folder / "files", folder / "instants", fatal).install()
+    async with await ThreadStore.create(url) as store:
+        await store.save_thread(Thread(id="thread", messages=[Message(id="m", role="user", content="hello")]))
+    channel.send("done")
+
+
+async def resume(channel: Channel, url: str, folder: Path, thread_id: str, ways: list[str]) -> None:
+    """What a new process does after the crash, one way after the other; then one more turn."""
+    journal = Journal(folder / "journal")
+    async with opened(url, folder / "files") as store:
+        agent = agent_of(store, journal)
+        for number, way in enumerate(ways):
+            thread = Thread(id=thread_id, messages=[order(thread_id)])
+            if way == "plain go":
+                try:
+                    thread = await store.get_thread(thread_id)
+                except ThreadNotFound:  # killed before anything was acknowledged: its sender delivers again
+                    assert not journal.all("acknowledged")
+            asked, started = len(journal.all("model")), monotonic()
+            first_event_s = None
+            async for _event in agent.stream(thread):
+                first_event_s = first_event_s or monotonic() - started
+            assert first_event_s is not None
+            assert first_event_s < TAKEN_OVER_S, f"the dead process's turn was taken over after {first_event_s:.1f} s"
+            assert number == 0 or len(journal.all("model")) == asked, "an answered order asked the model again"
+        thread = await store.get_thread(thread_id)
+        thread.add_message(Message(id="later", role="user", content="order later"))
+        assert (await agent.go(thread)).content == "done: order later"
+        channel.send("done")
+
+
+async def die_while_writing_a_file(channel: Channel, url: str, folder: Path, content: bytes) -> None:
+    """Save a message with a file; the kernel kills this process in the middle of the file's bytes."""
+    async with opened(url, folder / "files") as store:
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # Python ignores it otherwise
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(content) // 2, resource.RLIM_INFINITY))
+        message = Message(id="m", role="user", content="hello")
+        message.add_attachment(Attachment(filename="large.bin", content=content))
+        await store.save_thread(Thread(id="thread", messages=[message]))
+    channel.send("written")
+
+
+async def answer_orders(channel: Channel, url: str, folder: Path, name: str, runs: int, keep: bool) -> None:
+    """Answer so many orders on the one thread "shared"; `keep`: in one Thread object, else in a new one each time."""
+    async with opened(url, folder / "files") as store:
+        agent = agent_of(store, Journal(folder / "journal"))
+        thread = Thread(id="shared")
+        channel.send("ready")
+        channel.recv()
+        for number in range(runs):
+            if not keep:
+                thread = Thread(id="shared")
+            thread.add_message(order(f"{name}-{number}"))
+            result = await agent.go(thread)
+            assert result.content == f"done: order {name}-{number}", result.content
+            assert not result.replayed
+        channel.send("done")
+
+
+class BriefLease(ThreadStore):
+    """Runs keep their turn for a second after the last sign of life, not for 30."""
+
+    def turn(
+        self, thread: Thread, *, wait_s: float = 60, lease: timedelta = timedelta(seconds=1)
+    ) -> AbstractAsyncContextManager[Turn]:
+        """See ThreadStore.turn."""
+        return super().turn(thread, wait_s=wait_s, lease=lease)
+
+
+async def run_that_sleeps(channel: Channel, url: str, folder: Path, where: str) -> None:
+    """Answer order "a" with a brief lease; at `where` ("model" or "tool") stand still until told to go on."""
+    journal = Journal(folder / "journal")
+
+    def pause() -> None:
+        channel.send("pausing")
+        channel.recv()
+
+    @tool
+    def charge(order: str) -> str:
+        """Charge the customer."""
+        journal.note("charge", "thread/sleeper")
+        if where == "tool":
+            pause()
+        return f"charged {order}"
+
+    def decide(request: Request) -> str | Reply:
+        if where == "model":
+            pause()
+        return calls(("charge", {"order": "a"}))
+
+    async with opened(url, folder / "files", BriefLease) as store:
+        agent = Agent(model=ScriptedModel([decide]), tools=[charge], thread_store=store)
+        try:
+            await agent.go(Thread(id="thread", messages=[Message(id="a", role="user", content="order a")]))
+        except LeaseLost as error:
+            channel.send(str(error))
+
+
+async def run_that_sleeps_in_a_transaction(channel: Channel, url: str, folder: Path) -> None:
+    """Answer order "a" with a brief lease; stand still when the model's message is written and not yet committed."""
+    asked: list[bool] = []
+
+    def sleep_once(_connection: object) -> None:
+        if asked:
+            asked.clear()
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    def decide(request: Request) -> str:
+        asked.append(True)
+        return "late"
+
+    event.listen(Engine, "commit", sleep_once)
+    async with opened(url, folder / "files", BriefLease) as store:
+        agent = Agent(model=ScriptedModel([decide]), thread_store=store)
+        try:
+            await agent.go(Thread(id="thread", messages=[Message(id="a", role="user", content="order a")]))
+        except LeaseLost as error:
+            channel.send(str(error))
+
+
+async def steps_of_a_sleeper(channel: Channel, url: str, folder: Path) -> None:
+    """Take the turn by hand, store a message with a call, stand still; then try every write of a run."""
+    async with opened(url, folder / "files", BriefLease) as store:
+        thread = Thread(id="thread", messages=[Message(id="a", role="user", content="order a")])
+        await store.save_thread(thread)
+        refused = []
+        async with store.turn(thread) as turn:
+            asked = Message(id="asked", role="assistant", tool_calls=calls(("charge", {})).tool_calls)
+            await turn.append(asked, behind="a")
+            call_id = asked.tool_calls[0].id
+            channel.send("pausing")
+            channel.recv()
+            result = Message(role="tool", tool_call_id=call_id, content="late")
+            for name, write in (
+                ("start_calls", turn.start_calls("asked", [call_id])),
+                ("append", turn.append(result, behind="asked", finishes=("asked", call_id))),
+                ("append at the end", turn.append(Message(role="assistant", content="late"), behind=None)),
+            ):
+                try:
+                    await write
+                except LeaseLost:
+                    refused.append(name)
+            states = await turn.call_states("asked")
+        channel.send((refused, states))
+
+
+async def deliver(channel: Channel, url: str, base_url: str, events: list[str], times: int) -> None:
+    """A webhook's process: when told to, answer each event that is delivered to it, all at once."""
+    async with await ThreadStore.create(url) as store:
+        agent = Agent(model=HttpModel(base_url), thread_store=store)
+
+        async def answer(event_id: str) -> tuple[str, str, bool]:
+            message = Message(id=event_id, role="user", content=f"event {event_id}")
+            result = await agent.go(Thread(id="customer", messages=[message]))
+            return event_id, result.content, result.replayed
+
+        channel.send("ready")
+        channel.recv()
+        channel.send(await asyncio.gather(*(answer(event_id) for event_id in events for _ in range(times))))
+
+
+async def deliver_other_content(channel: Channel, url: str, event_id: str) -> None:
+    """The id of a known event, with other content; the error's name and text."""
+    async with await ThreadStore.create(url) as store:
+        agent = Agent(model=ScriptedModel([]), thread_store=store)
+        try:
+            await agent.go(Thread(id="customer", messages=[Message(id=event_id, role="user", content="forged")]))
+        except MessageConflict as error:
+            channel.send(str(error))

@@ -1,0 +1,277 @@
+"""The examples run as programs of their own, print what they promise, and leave it in the database.
+
+The model is the strict local server, found by the environment as a provider would be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.model_server import ModelServer
+from tests.warm_python import TIMEOUT_S, WarmPython
+from tyler import FileStore, Thread, ThreadStore
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = {path.stem for path in (ROOT / "examples").glob("*.py")}
+TESTED = {
+    "attachments",
+    "context_injection",
+    "quickstart",
+    "sessions",
+    "summarizing",
+    "support_bot",
+    "tools",
+    "topic_threads",
+}
+ELSEWHERE = {"demo", "three_disasters"}  # test_demo.py and faults/test_three_disasters.py
+NO_MODEL = {"OPENAI_API_KEY": "", "OLLAMA_HOST": "127.0.0.1:9"}  # nobody listens on the discard port
+
+
+Example = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def python() -> Iterator[WarmPython]:
+    with WarmPython() as running:
+        yield running
+
+
+@pytest.fixture
+def example(python: WarmPython) -> Example:
+    """Run an example; what it prints."""
+
+    def run(name: str, *arguments: str, exit_code: int = 0, cold: bool = False, **variables: str) -> str:
+        """Silent on stderr unless it is to fail: then that is returned. `cold`: in an interpreter of its own."""
+        argv = [str(ROOT / "examples" / f"{name}.py"), *arguments]
+        env = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
+        code, out, err = run_cold(argv, env) if cold else python.run(argv, env)
+        assert code == exit_code, err
+        assert exit_code or err == ""
+        return err if exit_code else out
+
+    return run
+
+
+def run_cold(argv: list[str], env: dict[str, str]) -> tuple[int, str, str]:
+    """As a user starts it."""
+    command = [sys.executable, *argv]
+    done = subprocess.run(
+        command, env=env, capture_output=True, text=True, check=False, timeout=TIMEOUT_S, stdin=subprocess.DEVNULL
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def stored(url: str | Path, owner: str | None = None) -> dict[str, Thread]:
+    """All threads of the database, by id."""
+
+    async def read() -> dict[str, Thread]:
+        async with await ThreadStore.create(f"sqlite+aiosqlite:///{url}" if isinstance(url, Path) else url) as whole:
+            store = whole.for_owner(owner) if owner else whole
+            return {s.id: await store.get_thread(s.id) for s in await store.list_threads()}
+
+    return asyncio.run(read())
+
+
+def texts(thread: Thread) -> list[tuple[str, str]]:
+    return [(message.role, message.text) for message in thread.messages]
+
+
+def shown(server: ModelServer, index: int) -> list[tuple[str, Any]]:
+    """What the model was shown in a request, behind the purpose."""
+    assert not server.refused, [recorded.violations for recorded in server.refused]
+    messages = server.requests[index].messages
+    assert messages[0]["role"] == "system"
+    return [(message["role"], message.get("content")) for message in messages[1:]]
+
+
+def test_every_example_is_tested() -> None:
+    assert EXAMPLES - ELSEWHERE == TESTED
+
+
+def test_quickstart_remembers_from_run_to_run(example: Example, model_server: ModelServer, tmp_path: Path) -> None:
+    first = example("quickstart", str(tmp_path), cold=True)
+    assert first.startswith(f"Model: gpt-4.1: OPENAI_API_KEY is set\nData: {tmp_path}\n")
+    assert "Nice to meet you!\nYou: Hello, my name is Ann.\nAssistant: echo: Hello, my name is Ann.\n" in first
+    model_server.reply("Your name is Ann.")
+    second = example("quickstart", DEMO_FOLDER=str(tmp_path))
+    assert "Welcome back! We have exchanged 2 messages so far." in second
+    history = [("user", "Hello, my name is Ann."), ("assistant", "echo: Hello, my name is Ann.")]
+    assert shown(model_server, 1) == [*history, ("user", "What is my name?")]
+    thread = stored(tmp_path / "quickstart.db")["quickstart"]
+    assert texts(thread) == [*history, ("user", "What is my name?"), ("assistant", "Your name is Ann.")]
+
+
+def test_quickstart_runs_on_the_local_model(example: Example, tmp_path: Path) -> None:
+    printed = example("quickstart", str(tmp_path), cold=True, **NO_MODEL)
+    assert printed.startswith("Model: SmolLM2-135M-Instruct")
+    (thread,) = stored(tmp_path / "quickstart.db").values()
+    assert [message.role for message in thread.messages] == ["user", "assistant"]
+    assert thread.messages[1].text
+    assert thread.messages[1].text in printed
+
+
+def test_sessions_are_resumed_and_kept_apart(example: Example, model_server: ModelServer, tmp_path: Path) -> None:
+    first = example("sessions", str(tmp_path))
+    assert "session-ann: new\nsession-bob: new\n" in first
+    assert "session-ann: Which animal do I like?\n  -> echo: Which animal do I like?\n" in first
+    second = example("sessions", str(tmp_path))
+    assert "session-ann: resumed, 4 messages\nsession-bob: resumed, 2 messages\n" in second
+    threads = stored(tmp_path / "sessions.db")
+    assert {id: len(thread.messages) for id, thread in threads.items()} == {"session-ann": 8, "session-bob": 4}
+    assert not any("dogs" in str(content) for _, content in shown(model_server, 5))
+
+
+def test_topic_threads_open_once_and_are_found(example: Example, model_server: ModelServer, tmp_path: Path) -> None:
+    example("topic_threads", str(tmp_path))
+    second = example("topic_threads", str(tmp_path))
+    assert second.endswith(
+        "Research threads, newest first:\n"
+        "  research-volcanoes: 5 messages on Volcanoes\n"
+        "  research-tides: 5 messages on Tides\n"
+    )
+    context = ("system", "This thread is for researching: Tides")
+    assert shown(model_server, 0)[0] == context
+    roles = [role for role, _ in texts(stored(tmp_path / "topics.db")["research-tides"])]
+    assert roles == ["system", "user", "assistant", "user", "assistant"]
+
+
+def test_attachments_reach_the_model_and_the_disk(example: Example, model_server: ModelServer, tmp_path: Path) -> None:
+    model_server.reply("The soup.")
+    printed = example("attachments", str(tmp_path))
+    assert "Assistant: The soup." in printed
+    _, menu, picture = model_server.requests[0].messages[-1]["content"]
+    assert "soup,4" in menu["text"]
+    assert picture["image_url"]["url"].startswith("data:image/png;base64,")  # gpt-4.1 sees
+    (thread,) = stored(tmp_path / "attachments.db").values()
+
+    async def content(file_id: str) -> bytes:
+        return await (await FileStore.create(tmp_path / "files")).get(file_id)
+
+    menu_file, dot_file = thread.messages[0].attachments
+    assert asyncio.run(content(menu_file.file_id)).startswith(b"dish,price")
+    assert asyncio.run(content(dot_file.file_id)).startswith(b"\x89PNG")
+
+
+def test_tools_are_called_by_a_model(example: Example, model_server: ModelServer, tmp_path: Path) -> None:
+    model_server.reply(tool_calls=[("price", {"drink": "tea"}), ("price", {"drink": "water"})])
+    model_server.reply("Tea is 3.50 euros.")
+    printed = example("tools", str(tmp_path))
+    assert "price -> 3.5\n" in printed
+    assert "Assistant: Tea is 3.50 euros.\nStored: user, assistant, tool, tool, assistant\n" in printed
+    definitions = [tool["function"] for tool in model_server.requests[0].body["tools"]]
+    assert [definition["name"] for definition in definitions] == ["price", "order"]
+    assert definitions[0]["description"] == "What a drink costs, in euros."
+    (thread,) = stored(tmp_path / "tools.db").values()
+    assert "water" not in thread.messages[2].text
+    assert thread.messages[3].metadata["failed"]  # its arguments were wrong, and the model was told
+
+
+def test_tools_are_shown_by_a_script_where_the_model_cannot(example: Example, tmp_path: Path) -> None:
+    printed = example("tools", str(tmp_path), **NO_MODEL)
+    assert "This model cannot call tools, so a script plays its part." in printed
+    assert "order -> 2 x coffee ordered" in printed
+    (thread,) = stored(tmp_path / "tools.db").values()
+    assert [m.text for m in thread.messages if m.role == "tool"] == ["7.0", "5.6", "2 x coffee ordered"]
+
+
+def test_a_summary_takes_the_place_of_old_messages(example: Example, model_server: ModelServer, tmp_path: Path) -> None:
+    model_server.reply("They planned a walk.")
+    printed = example("summarizing", str(tmp_path))
+    assert "Before: 12 messages\nAfter: 5 messages\n" in printed
+    assert "summaries are bad" not in printed
+    ((_, asked),) = shown(model_server, 0)
+    assert asked.count("\nuser: Let us talk about ") == 4
+    (thread,) = stored(tmp_path / "summarizing.db").values()
+    assert texts(thread)[0] == ("system", "Previous conversation summary: They planned a walk.")
+    assert [role for role, _ in texts(thread)[1:]] == ["user", "assistant", "user", "assistant"]
+
+
+def test_context_is_replaced_and_never_piles_up(example: Example, model_server: ModelServer, tmp_path: Path) -> None:
+    printed = example("context_injection", str(tmp_path))
+    assert printed.endswith("Stored: system, user, assistant, user, assistant\n")
+    systems = [[text for role, text in shown(model_server, index) if role == "system"] for index in (0, 1)]
+    preferences = 'User preferences: {{"name": "Ann", "units": "{}"}}'
+    assert systems == [[preferences.format("metric")], [preferences.format("imperial")]]
+    (thread,) = stored(tmp_path / "context.db").values()
+    assert thread.messages[0].text == preferences.format("imperial")
+
+
+# -- the support bot -------------------------------------------------------------------------------
+
+REPORT = "Customer cust-789 reports: "
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of an empty database, which is also in the environment."""
+    url = f"sqlite+aiosqlite:///{tmp_path}/support.db"
+    if request.param == "postgresql":
+        url = request.getfixturevalue("postgres_url")
+    monkeypatch.setenv("NARRATOR_DATABASE_URL", url)
+    return url
+
+
+def test_support_bot_shows_a_scripted_conversation(
+    example: Example, model_server: ModelServer, database: str, tmp_path: Path
+) -> None:
+    printed = example("support_bot", "--folder", str(tmp_path))
+    assert printed.startswith("Model: gpt-4.1: OPENAI_API_KEY is set\nDatabase: ")
+    assert "Delivered again: the recorded answer\n" in printed
+    assert "cust-1 cannot see it.\n" in printed
+    assert " of cust-789: 4 messages, " in printed
+    assert len(model_server.requests) == 2  # three deliveries, two answers
+    (thread,) = stored(database, owner="cust-789").values()
+    reports = ["Cannot login to my account", "I chose a new password and it works"]
+    assert [m.text for m in thread.messages if m.role == "user"] == [REPORT + report for report in reports]
+    assert thread.messages[0].attachments[0].filename == "login.log"
+    offered = [tool["function"]["name"] for tool in model_server.requests[0].body["tools"]]
+    assert offered == ["fetch_page", "download_file"]
+    assert "password expired" in str(model_server.requests[0].messages)
+    if database.startswith("postgresql"):
+        assert database not in printed  # the password is hidden
+
+
+def test_support_bot_answers_an_event_once_in_two_processes(
+    example: Example, model_server: ModelServer, tmp_path: Path
+) -> None:
+    log = tmp_path / "log.txt"
+    log.write_text("12:01 refused\n", encoding="utf-8")
+    report = ["--folder", str(tmp_path), "report", "12345", "cust-789", "Cannot login", "--event-id", "evt-1"]
+    first = example("support_bot", *report, "--file", str(log))
+    second = example("support_bot", *report, "--file", str(log))
+    assert f"\nSupport: echo: {REPORT}Cannot login" in first
+    assert second.endswith(" (recorded before)\n")
+    assert len(model_server.requests) == 1
+    example("support_bot", "--folder", str(tmp_path), "report", "12345", "cust-789", "It still fails")
+    history = example("support_bot", "--folder", str(tmp_path), "history", "12345", "cust-789")
+    assert f"  user: {REPORT}Cannot login [log.txt]\n" in history
+    assert f"  user: {REPORT}It still fails\n" in history
+    tickets = example("support_bot", "--folder", str(tmp_path), "tickets", "cust-789")
+    assert "ticket-12345 of cust-789: 4 messages" in tickets
+    refused = example("support_bot", "--folder", str(tmp_path), "history", "12345", "cust-1", exit_code=1)
+    assert refused.startswith("support_bot: no thread 'ticket-12345'")
+    assert len(refused.splitlines()) == 1
+
+
+def test_support_bot_offers_no_tools_to_a_model_that_cannot_call_them(example: Example, tmp_path: Path) -> None:
+    printed = example("support_bot", "--folder", str(tmp_path), "tickets", **NO_MODEL)
+    assert printed.startswith("Model: SmolLM2-135M-Instruct")
+    assert "Tools: none, for this model cannot call them\n" in printed
+
+
+def test_support_bot_says_in_one_line_that_the_database_is_wrong(
+    example: Example, model_server: ModelServer, tmp_path: Path
+) -> None:
+    url = "postgresql+asyncpg://bot:hunter2@127.0.0.1:9/support?nonsense=1"
+    said = example("support_bot", "--folder", str(tmp_path), exit_code=1, NARRATOR_DATABASE_URL=url)
+    assert said.startswith("support_bot: ")
+    assert len(said.splitlines()) == 1
+    assert "hunter2" not in said

@@ -1,0 +1,94 @@
+"""`tyler chat` as a person at a terminal uses it."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from tests.model_server import ModelServer, Reply
+from tyler import StoreUnavailable
+from tyler.cli import app
+
+
+def chat(tmp_path: Path, lines: str) -> str:
+    """What a chat with these lines as input shows."""
+    options = ["--model", "gpt-4", "--db", f"sqlite:///{tmp_path}/chat.db"]
+    result = CliRunner().invoke(app, ["chat", *options], input=lines, catch_exceptions=False)
+    assert result.exit_code == 0
+    return result.output
+
+
+def test_chat_answers_and_remembers(model_server: ModelServer, tmp_path: Path) -> None:
+    model_server.reply("Hello Ann.")
+    assert "Hello Ann." in chat(tmp_path, "My name is Ann.\n")
+    model_server.reply("Ann!")
+    assert "Welcome back: 2 messages" in chat(tmp_path, "What is my name?\n")
+    said = [message["content"] for message in model_server.requests[-1].messages[1:]]
+    assert said == ["My name is Ann.", "Hello Ann.", "What is my name?"]
+
+
+def test_a_failing_model_is_one_line_and_the_chat_goes_on(model_server: ModelServer, tmp_path: Path) -> None:
+    model_server.reply(Reply(status=400, error="no"))
+    model_server.reply("fine")
+    shown = chat(tmp_path, "one\ntwo\n")
+    assert "tyler: model 'gpt-4' refuses the request" in shown
+    assert "fine" in shown
+
+
+def test_control_characters_of_the_model_do_not_reach_the_terminal(model_server: ModelServer, tmp_path: Path) -> None:
+    model_server.reply("red\x1b[31m\x07 alert")
+    assert "red[31m alert" in chat(tmp_path, "hi\n")
+
+
+def test_a_database_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StoreUnavailable, match="missing"):
+        chat(tmp_path / "missing", "hi\n")
+
+
+def test_the_command_ends_an_expected_failure_with_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "from tyler.cli import main; main()", "chat", "--model", "gpt-4"]
+    bad = [*command, "--db", f"sqlite:///{tmp_path}/missing/chat.db"]
+    done = subprocess.run(bad, input="hi\n", capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("tyler: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_ctrl_c_stops_the_answer_and_not_the_program(model_server: ModelServer, tmp_path: Path) -> None:
+    model_server.reply("this answer is never whole", hold_after=2)
+    model_server.reply("short")
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-c", "from tyler.cli import main; main()", "chat", "--model", "gpt-4"]
+    command += ["--db", f"sqlite:///{tmp_path}/chat.db"]
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True) as program:
+        os.close(theirs)
+        os.write(ours, b"hello\n")
+        model_server.wait_for_held(1, timeout_s=60)
+        program.send_signal(signal.SIGINT)
+        model_server.wait_for_hang_up(1)
+        os.write(ours, b"again\n")
+        model_server.wait_for_requests(2)
+        os.write(ours, b"\x04")
+        shown = _read_all(ours)
+        assert program.wait(timeout=30) == 0
+    assert "(stopped)" in shown
+    assert "short" in shown
+    assert [m["content"] for m in model_server.requests[-1].messages if m["role"] == "user"] == ["hello", "again"]
+
+
+def _read_all(terminal: int) -> str:
+    shown = b""
+    while True:
+        try:
+            piece = os.read(terminal, 4096)
+        except OSError:  # the program has closed its end
+            os.close(terminal)
+            return shown.decode()
+        shown += piece
