@@ -44,16 +44,26 @@ def learn(thread: Thread, stored: Stored, database: object, write: Write | None)
     if write is not None:
         # Edited while the save was under way: for the next one.
         base.edited |= {m.id for m in write.changes.written if encode(m) != write.rows[m.id]}
+    clash = _both_edited(base, stored, write)
     if stored.rows is not None:
         _merge_rows(thread, base, stored)
         base.metadata = stored.metadata or {}
     elif write is not None:
         _adopt_written(thread, base, stored, write)
     base.edited.intersection_update(base.positions)  # in place: the messages hold this very set
-    base.revision = head.revision
+    if not clash:  # else the next save of this edit has to be refused
+        base.revision = head.revision
     thread._baseline = base
     _learn_metadata(thread.metadata, _metadata(head, base.metadata), seen)
     thread.__dict__["created_at"], thread.__dict__["updated_at"] = head.created_at, head.updated_at
+
+
+def _both_edited(base: Baseline, stored: Stored, write: Write | None) -> bool:
+    """Whether someone else changed a message that this object has edited and not saved."""
+    own = write.rows if write is not None else {}
+    return any(
+        row.id in base.edited and row.revision > base.revision and row.id not in own for row in stored.rows or ()
+    )
 
 
 def _learn_title(thread: Thread, base: Baseline, stored: Stored, write: Write | None) -> None:

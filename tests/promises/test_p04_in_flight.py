@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from narrator import Message, Thread, ThreadStore
+from narrator import Message, Thread, ThreadConflict, ThreadStore
 from tests.promises.test_p04_save_thread import ids, said, saved, stored
 
 COPIES: dict[str, Callable[[Thread], Thread]] = {
@@ -180,3 +180,17 @@ async def test_a_failed_save_leaves_the_object_as_it_was(store: ThreadStore) -> 
         await store.save_thread(thread)
     thread.messages = list((await store.get_thread("t")).messages)
     assert isinstance(thread.messages[0], Message)
+
+
+async def test_an_unsaved_edit_of_a_message_that_others_edited_meanwhile_is_refused(store: ThreadStore) -> None:
+    """Though a run's own write has brought the object up to date in between."""
+    mine = await stored(store)
+    async with store.turn(mine) as turn:
+        mine.messages[0].content = "mine"
+        theirs = await store.get_thread("t")
+        theirs.messages[0].content = "theirs"
+        await store.save_thread(theirs)
+        await turn.append(said("answer"), behind=mine.messages[-1].id)
+    with pytest.raises(ThreadConflict, match="'t'"):
+        await store.save_thread(mine)
+    assert (await store.get_thread("t")).messages[0].content == "theirs"
