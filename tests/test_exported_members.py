@@ -19,7 +19,8 @@ PUBLIC = {
     """,
     "tyler": """
         Agent Attachment ConfigurationError Event FileNotFound FileStore FileStoreMissing FileTooLarge Finished
-        LeaseLost LitellmModel LocalModelUnavailable Message MessageAdded MessageConflict Model ModelAnswerBroken ModelError ModelKeyError
+        LeaseLost LitellmModel LocalModelUnavailable
+        Message MessageAdded MessageConflict Model ModelAnswerBroken ModelError ModelKeyError
         ModelNotFound ModelRateLimited ModelRefused ModelUnavailable NarratorError NothingToAnswer OwnerMismatch
         Reply Request Result SchemaError StoreUnavailable TextDelta Thread ThreadBusy ThreadConflict ThreadNotFound
         ThreadStore Tool ToolCall ToolContext ToolFinished ToolResult ToolStarted TylerError Usage tool
