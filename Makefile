@@ -2,8 +2,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-# Every worker has a PostgreSQL server of its own: more than a few would only wait for the disk.
-PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4
+# Four, for much of the time is waiting for processes; each worker has a PostgreSQL server of its own, so no more.
+PYTEST := $(BIN)/python -m pytest -n 4 --dist worksteal
 # More arguments for pytest, e.g. make test PYTEST_ARGS="-k resume"
 PYTEST_ARGS ?=
 

@@ -54,6 +54,10 @@ class BoundedView:
             async for piece in pieces:
                 yield piece
 
+    async def close(self) -> None:
+        """Close the model itself."""
+        await self._model.close()
+
     def _newest(self, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Whole messages from the end, at least one, beginning with a question."""
         kept: list[dict[str, Any]] = []

@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tyler._litellm import _litellm
+from tyler._litellm import LitellmModel, _litellm
 
 
 @pytest.fixture
 async def litellm_clients() -> AsyncIterator[None]:
-    litellm = await _litellm()  # as the first call of an agent imports it, but before anything is timed
+    await _litellm()  # as the first call of an agent imports it, but before anything is timed
     yield
-    await litellm.close_litellm_async_clients()
+    await LitellmModel("any").close()

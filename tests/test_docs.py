@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 
 from tests.model_server import ModelServer
+from tyler import LitellmModel
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(path for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")] if path.exists())
@@ -82,8 +83,7 @@ def test_python_blocks_run_from_top_to_bottom(
                     runner.run(eval(code, namespace))
                 else:
                     exec(code, namespace)
-        if "litellm" in sys.modules:  # its connections belong to this loop
-            runner.run(sys.modules["litellm"].close_litellm_async_clients())
+        runner.run(LitellmModel("any").close())  # its connections belong to this loop
     assert not model_server.refused, [recorded.violations for recorded in model_server.refused]
 
 

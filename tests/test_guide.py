@@ -23,7 +23,7 @@ import pytest
 from narrator.config import PoolSettings
 from tests.guide.snippets import GUIDE, MENDS, PYTHON, SHELL, lines, mended, on, printed, run
 from tests.model_server import ModelServer
-from tyler import Agent, FileStore, Message, Thread, ThreadNotFound, ThreadStore
+from tyler import Agent, FileStore, LitellmModel, Message, Thread, ThreadNotFound, ThreadStore
 
 ROOT = Path(__file__).parents[1]
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(32)
@@ -93,8 +93,7 @@ async def page(url: str | None, folder: Path) -> AsyncIterator[Page]:
     page = Page(url)
     yield page
     await page.close()
-    if "litellm" in sys.modules:  # its connections belong to this test's loop
-        await sys.modules["litellm"].close_litellm_async_clients()
+    await LitellmModel("any").close()  # its connections belong to this test's loop
 
 
 def asked(server: ModelServer) -> list[list[tuple[str, Any]]]:

@@ -6,7 +6,9 @@ litellm is imported by the first call (3 to 8 s, 200 MB); nothing else in tyler 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
+import sys
 from collections.abc import AsyncGenerator, Mapping
 from types import ModuleType
 from typing import Any
@@ -79,6 +81,21 @@ class LitellmModel:
         if getattr(chunks, "received_finish_reason", answer.finish) is None:
             answer.finish = None
         yield answer.reply(self.name, lambda usage: self._usage(litellm, usage))
+
+    async def close(self) -> None:
+        """Close litellm's connections of this event loop, which all models share; the next request opens new ones.
+
+        litellm's own function closes those of all loops, and goes on using them.
+        """
+        if "litellm" not in sys.modules:
+            return
+        clients = sys.modules["litellm"].in_memory_llm_clients_cache
+        of_this_loop = f"-{id(asyncio.get_running_loop())}"
+        for key in [key for key in clients.cache_dict if key.endswith(of_this_loop)]:
+            client = clients.cache_dict.pop(key)
+            closing = client.close() if hasattr(client, "close") else None
+            if inspect.isawaitable(closing):
+                await closing
 
     async def _open(self, litellm: ModuleType, request: Request) -> tuple[Any, Any]:
         """The stream and its first chunk, after at most two retries."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from narrator import FileStore, Message, Thread, ThreadStore
 from narrator.errors import ConfigurationError
@@ -113,6 +114,18 @@ class Agent:
     def go_sync(self, thread: Thread | str, *, wait_s: float = DEFAULT_WAIT_S, deps: object = None) -> Result:
         """`go` for scripts; works inside a running loop (a notebook) too, which it blocks."""
         return run_sync(self.go(thread, wait_s=wait_s, deps=deps))
+
+    async def close(self) -> None:
+        """Give back the model's connections of this event loop. The stores are their owner's to close."""
+        await self.model.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
 
     def __repr__(self) -> str:
         return f"Agent({self.name!r}, {self.model!r}, tools={list(self.tools_by_name)!r})"

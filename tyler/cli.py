@@ -87,6 +87,7 @@ def chat(
         try:
             _talk(runner, agent, runner.run(_open(store, thread)))
         finally:
+            runner.run(agent.close())
             runner.run(store.close())
 
 

@@ -37,3 +37,6 @@ class Model(Protocol):
 
     def stream(self, request: Request) -> AsyncGenerator[str | Reply, None]:
         """The answer's text in pieces, then the whole Reply. Raises ModelError, and then no Reply came."""
+
+    async def close(self) -> None:
+        """Give back the connections of this event loop; the model may be used again."""

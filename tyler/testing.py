@@ -61,6 +61,9 @@ class ScriptedModel:
             yield piece
         yield reply
 
+    async def close(self) -> None:
+        """Nothing is held."""
+
     def assert_done(self) -> None:
         """AssertionError unless every line of the script was used."""
         assert not self._script, f"{len(self._script)} lines of the script were not used: {self._script!r}"

@@ -1,5 +1,7 @@
 """Agents through litellm over real HTTP, against a strict server and its faults."""
 
+import asyncio
+import sys
 from typing import Any
 
 import pytest
@@ -241,3 +243,15 @@ async def test_a_cancelled_request_hangs_up(model_server: ModelServer) -> None:
         if isinstance(event, TextDelta):
             break
     await asyncio.to_thread(model_server.wait_for_hang_up)
+
+
+async def test_a_closed_agent_holds_no_connection_and_can_be_used_again(model_server: ModelServer) -> None:
+    async with Agent(model_name="gpt-4") as agent:
+        await agent.go("one")
+    litellm = sys.modules["litellm"]
+    assert not [key for key in litellm.in_memory_llm_clients_cache.cache_dict if key.endswith(_this_loop())]
+    assert (await agent.go("two")).content == "echo: two"
+
+
+def _this_loop() -> str:
+    return f"-{id(asyncio.get_running_loop())}"
