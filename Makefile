@@ -2,8 +2,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-# Four, for much of the time is waiting for processes; each worker has a PostgreSQL server of its own, so no more.
-PYTEST := $(BIN)/python -m pytest -n 4 --dist worksteal
+# Three on two cores, for much of the time is waiting for processes; each worker has a PostgreSQL server of its own.
+PYTEST := $(BIN)/python -m pytest -n 3 --dist worksteal
 # More arguments for pytest, e.g. make test PYTEST_ARGS="-k resume"
 PYTEST_ARGS ?=
 
