@@ -64,7 +64,7 @@ def test_it_runs_top_to_bottom_and_shows_tables(
 
 def test_stored_outputs_tell_nothing_of_the_machine() -> None:
     text = NOTEBOOK.read_text(encoding="utf-8")
-    assert not re.search(r"/home/|/root/|/Users/|/work/|/tmp/|127\.0\.0\.1:\d+|\b[0-9a-f]{32}\b", text)
+    assert not re.search(r"/(?:home|root|Users|work|tmp)/|127\.0\.0\.1:\d+|\b[0-9a-f]{32}\b", text)
 
 
 def test_tables_escape_what_strangers_wrote() -> None:

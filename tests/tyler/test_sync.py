@@ -56,7 +56,6 @@ def test_a_tool_that_raises_keyboard_interrupt_does_not_end_the_loop() -> None:
     assert run_sync(asyncio.sleep(0, "still here")) == "still here"
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_after_a_fork_the_child_has_a_loop_of_its_own() -> None:
     assert run_sync(asyncio.sleep(0, 1)) == 1
