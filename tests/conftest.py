@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,9 @@ from tests.model_server.fixtures import model_server
 from tests.postgres_server import PostgresServer
 
 __all__ = ["model_server"]
+
+# A test run in the background inherits an ignored Ctrl-C, and would hand it on to the programs that it interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
