@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import random
 import signal
@@ -28,6 +27,7 @@ from narrator import (
     ThreadStore,
 )
 from tests.connections import checked_out
+from tests.garbage import collected
 
 REPOSITORY = Path(__file__).parents[2]
 NO_GRACE = timedelta(0)
@@ -85,8 +85,8 @@ def nothing_unretrieved() -> Iterator[None]:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: complaints.append(context))
     try:
-        yield
-        gc.collect()
+        with collected():
+            yield
         assert not complaints
     finally:
         loop.set_exception_handler(None)

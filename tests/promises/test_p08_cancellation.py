@@ -1,7 +1,6 @@
 """P8: whoever cancels gets a thread that is whole: open calls closed, partial text kept, the next go works."""
 
 import asyncio
-import gc
 import random
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -12,6 +11,7 @@ import pytest
 
 from narrator import Message, Thread, ThreadStore
 from tests.connections import checked_out
+from tests.garbage import collected
 from tests.model_server import violations
 from tyler import Agent, MessageAdded, TextDelta, ToolStarted, tool
 from tyler._run import CANCELLED, CANCELLED_UNKNOWN
@@ -29,12 +29,12 @@ async def nothing_is_left_behind(store: ThreadStore) -> AsyncIterator[None]:
     complaints: list[dict[str, Any]] = []
     loop.set_exception_handler(lambda _, context: complaints.append(context))
     before = asyncio.all_tasks()
-    yield
-    async with asyncio.timeout(5):
-        while asyncio.all_tasks() - before - {asyncio.current_task()}:
-            await asyncio.sleep(0.01)
-    assert checked_out(store) == 0
-    gc.collect()  # "never awaited" and "never retrieved" are said when the objects go
+    with collected():  # "never awaited" and "never retrieved" are said when the objects go
+        yield
+        async with asyncio.timeout(5):
+            while asyncio.all_tasks() - before - {asyncio.current_task()}:
+                await asyncio.sleep(0.01)
+        assert checked_out(store) == 0
     assert complaints == []
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import subprocess
 import sys
 import threading
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from narrator import Message, Thread, ThreadStore
+from tests.garbage import collected
 
 # Connections whose loop has ended are let go of, but the drivers, which could not, complain when they are collected.
 pytestmark = [
@@ -24,8 +24,8 @@ pytestmark = [
 
 @pytest.fixture(autouse=True)
 def _complaints_stay_here() -> Iterator[None]:
-    yield
-    gc.collect()
+    with collected():
+        yield
 
 
 async def add(store: ThreadStore, id: str, thread_id: str = "t") -> None:
