@@ -6,7 +6,6 @@ are shown by their str(), and what cannot be shown is said in words.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import reprlib
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
@@ -17,6 +16,7 @@ from pydantic_core import to_json, to_jsonable_python
 
 from narrator._values import clean_text
 from narrator.attachment import Attachment
+from tyler._tool_thread import in_tool_thread
 
 MAX_OUTPUT_CHARS = 100_000
 MAX_FILE_BYTES = 50_000_000
@@ -71,7 +71,7 @@ async def drain(value: Any) -> Any:
     """
     if isinstance(value, AsyncIterator):
         return await _drain_async(value)
-    return await asyncio.to_thread(_drain_sync, value) if isinstance(value, Iterator) else value
+    return await in_tool_thread(lambda: _drain_sync(value)) if isinstance(value, Iterator) else value
 
 
 def _drain_sync(stream: Iterator[Any]) -> Any:

@@ -22,6 +22,7 @@ from pydantic import ValidationError
 from narrator._values import clean_text
 from tyler._schema import Signature, underlying
 from tyler._tool_output import ToolResult, cap_output, drain, to_result
+from tyler._tool_thread import in_tool_thread
 
 if TYPE_CHECKING:
     from narrator.file_store import FileStore
@@ -77,8 +78,8 @@ class Tool:
 
     Made by `@tool` or `as_tool`; still callable like the function. `risk` says what a call may touch
     (who must approve it), `effect` whether it may run again after a crash. `timeout_s` cancels an
-    async function; a sync one runs in a thread, which nothing can stop: the call ends with ToolTimeout
-    and the thread runs on to its end.
+    async function; a sync one runs in a thread of its own, which nothing can stop: the call ends with
+    ToolTimeout and the thread runs on to its end, or to the end of the program.
     """
 
     function: Callable[..., Any]
@@ -233,7 +234,7 @@ async def _invoke(function: Callable[..., Any], args: list[Any], kwargs: dict[st
     if _is_async(function) or _is_async(type(function).__call__):  # the latter for callable objects
         value = function(*args, **kwargs)
     else:
-        value = await asyncio.to_thread(_call_in_thread, function, args, kwargs)
+        value = await in_tool_thread(lambda: function(*args, **kwargs))
     while inspect.isawaitable(value):
         value = await value
     return value
@@ -241,13 +242,6 @@ async def _invoke(function: Callable[..., Any], args: list[Any], kwargs: dict[st
 
 def _is_async(function: Any) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
-
-
-def _call_in_thread(function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]) -> Any:
-    try:
-        return function(*args, **kwargs)
-    except StopIteration as error:  # a future cannot carry it: in Python 3.11 the waiting task would hang
-        raise RuntimeError(f"the tool raised {error!r}") from error
 
 
 def _name_of(function: Callable[..., Any]) -> str:

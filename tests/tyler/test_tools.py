@@ -292,6 +292,42 @@ async def test_a_slow_sync_tool_ends_the_call_but_not_its_thread() -> None:
     assert await asyncio.to_thread(ended.wait, 30)
 
 
+async def test_hanging_sync_tools_take_nobody_elses_threads() -> None:
+    """More of them than the default executor has threads: files are still read and stored, other tools still run."""
+    release = threading.Event()
+
+    @tool(timeout_s=0.01)
+    def hang() -> None:
+        release.wait(30)
+
+    try:
+        results = await asyncio.gather(*(run(hang) for _ in range(50)))
+        assert all(result.failed for result in results)
+        async with asyncio.timeout(5):
+            assert await asyncio.to_thread(lambda: "free") == "free"
+            assert (await run(free)).content == "free"
+    finally:
+        release.set()
+
+
+def free() -> str:
+    return "free"
+
+
+def test_a_hanging_sync_tool_does_not_keep_the_program_from_ending() -> None:
+    program = """
+import asyncio, time
+from tyler.tools import ToolContext, run_tool, collect, tool
+@tool(timeout_s=0.05)
+def hang():
+    time.sleep(60)
+print(asyncio.run(run_tool(collect([hang]), "hang", "{}", ToolContext("t", None, "c", "k"))).content)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=30)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("hang was stopped")
+
+
 async def test_a_slow_stream_is_under_the_same_limit() -> None:
     @tool(timeout_s=0.01)
     async def talk() -> AsyncIterator[str]:
