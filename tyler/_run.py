@@ -11,7 +11,7 @@ from typing import Any
 from narrator import FileStore, FileStoreMissing, FileTooLarge, Message, NarratorError, ToolCall
 from narrator._settle import settled_task
 from tyler import _attachments, wire
-from tyler._steps import INTERRUPTED, AskModel, RunTools, calls_without_result, next_action, window
+from tyler._steps import FAILED, INTERRUPTED, AskModel, RunTools, calls_without_result, next_action, window
 from tyler._unsaved import RunTurn
 from tyler.errors import ModelAnswerBroken, NothingToAnswer
 from tyler.events import Event, MessageAdded, TextDelta, ToolFinished, ToolStarted
@@ -237,7 +237,7 @@ def _tool_message(call: ToolCall, result: ToolResult) -> Message:
         name=call.name or None,
         tool_call_id=call.id,
         attachments=result.attachments,
-        metadata={"failed": True} if result.failed else {},
+        metadata={FAILED: True} if result.failed else {},
     )
 
 

@@ -5,6 +5,8 @@ A crashed run needs nothing else: the next `go` looks at the end of the thread.
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +14,8 @@ from narrator import Message, ToolCall
 from tyler.errors import NothingToAnswer
 
 INTERRUPTED = "interrupted"  # in the metadata of an answer that was cancelled while it streamed
+FAILED = "failed"  # in the metadata of a result that tells of a failure
+_SAME_FAILURES = 3
 
 
 @dataclass(frozen=True)
@@ -83,3 +87,35 @@ def calls_without_result(messages: Sequence[Message], message: Message) -> list[
     answered = {m.tool_call_id for m in messages[place + 1 :] if m.role == "tool"}
     first = {call.id: call for call in reversed(message.tool_calls)}
     return [call for call in message.tool_calls if call.id not in answered and first[call.id] is call]
+
+
+def repeats_failure(added: Sequence[Message]) -> bool:
+    """Whether a run whose messages these are, as they were stored, gets nowhere (promise P14).
+
+    It does when a call, the same tool with the same arguments, has failed three times: in the same words, or with
+    no success of any call in between. An agent that mends something between two tries is not stopped.
+    """
+    asked: dict[str | None, tuple[str, str]] = {}
+    in_a_row: Counter[object] = Counter()
+    in_all: Counter[object] = Counter()
+    for message in added:
+        asked |= {call.id: (call.name, _canonical(call.arguments)) for call in message.tool_calls}
+        call = asked.get(message.tool_call_id) if message.role == "tool" else None
+        if call is None:
+            continue
+        if not message.metadata.get(FAILED):
+            in_a_row.clear()
+            continue
+        in_a_row[call] += 1
+        in_all[call, message.text] += 1
+        if _SAME_FAILURES in (in_a_row[call], in_all[call, message.text]):
+            return True
+    return False
+
+
+def _canonical(arguments: str) -> str:
+    """One text for all spellings of the same JSON; other text as it is."""
+    try:
+        return json.dumps(json.loads(arguments), sort_keys=True)
+    except (ValueError, RecursionError):
+        return arguments

@@ -15,7 +15,7 @@ from narrator import FileStore, Message, Thread, ThreadStore
 from narrator.errors import ConfigurationError
 from tyler._litellm import LitellmModel
 from tyler._run import Run
-from tyler._steps import AskModel, Done, next_action
+from tyler._steps import AskModel, Done, next_action, repeats_failure
 from tyler._sync import run_sync
 from tyler._unsaved import RunTurn, UnsavedTurn
 from tyler.errors import NothingToAnswer
@@ -95,8 +95,8 @@ class Agent:
             )
             status: Status = "completed"
             while not isinstance(action := next_action(run.messages()), Done):
-                if isinstance(action, AskModel) and run.model_calls == self.max_steps:
-                    status = "step_limit"
+                if isinstance(action, AskModel) and (stop := self._stop(run)):
+                    status = stop
                     break
                 async with aclosing(run.perform(action)) as events:
                     async for event in events:
@@ -129,6 +129,12 @@ class Agent:
 
     def __repr__(self) -> str:
         return f"Agent({self.name!r}, {self.model!r}, tools={list(self.tools_by_name)!r})"
+
+    def _stop(self, run: Run) -> Status | None:
+        """Why the run must not ask the model again (promise P14); the thread is valid, and `go` takes it up."""
+        if repeats_failure(run.added):
+            return "repeated_failure"
+        return "step_limit" if run.model_calls == self.max_steps else None
 
     def _files(self, thread: Thread) -> FileStore | None:
         """Where this thread's files are: its owner's, if it has one."""

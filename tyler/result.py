@@ -8,7 +8,7 @@ from typing import Literal
 from narrator import Message, Thread, Usage
 from narrator._html import message_row, table
 
-Status = Literal["completed", "cut", "filtered", "step_limit"]
+Status = Literal["completed", "cut", "filtered", "step_limit", "repeated_failure"]
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,8 @@ class Result:
 
     `status`: "completed"; "cut" when the model stopped at its length limit, and "filtered" when the
     provider's filter stopped it, so `content` is not whole;
-    "step_limit" when `max_steps` ended the run behind the last results. `replayed`: the answer was recorded
+    "step_limit" when `max_steps` ended the run behind the last results, "repeated_failure" when the model made
+    the same failing call three times; `go` takes either up again. `replayed`: the answer was recorded
     before and no model was called; `new_messages` are then the recorded ones.
     """
 
