@@ -1,4 +1,4 @@
-"""SQLite and PostgreSQL behind one backend: engines, transactions, retries, and errors with a next step."""
+"""SQLite and PostgreSQL behind one backend: transactions, retries, and errors with a next step."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import event
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection
 from tenacity import (
     AsyncRetrying,
     retry_if_exception_type,
@@ -20,6 +21,7 @@ from tenacity import (
 )
 
 from narrator._backend import T
+from narrator._engine import STATEMENT_S, create_engine
 from narrator._loop_engine import LoopEngines
 from narrator._schema_version import NEWEST, back_up, check_version, stored_version, upgrade
 from narrator._settle import settled_task
@@ -30,9 +32,6 @@ from narrator.errors import StoreUnavailable
 
 _TRIES = 5
 _GIVE_UP_AFTER_S = 30
-_CONNECT_S = 5  # asyncpg alone would wait 60 s for a server that never answers
-_SQLITE_BUSY_S = 30
-_SQLITE_POOL = PoolSettings(size=5, max_overflow=10)
 
 
 class SqlBackend:
@@ -44,8 +43,8 @@ class SqlBackend:
         self.identity: object = (url.backend, url.safe)
         self._url = url
         self._sqlite = url.backend == "sqlite"
-        self._pool = _SQLITE_POOL if self._sqlite else pool
-        self._engines = LoopEngines(self._create_engine, url.path)
+        self._pool = pool
+        self._engines = LoopEngines(partial(create_engine, url, pool), url.path)
 
     async def open(self) -> None:
         """Reach the database, make the tables of an empty one, refuse those of another version."""
@@ -53,7 +52,7 @@ class SqlBackend:
             await asyncio.to_thread(_touch_private, self._url.path, self.location)
         version = await self.run_sync(stored_version)
         if version is None:
-            await self.run_sync(upgrade, self.location, write=True)
+            await self._upgrade()
         else:
             check_version(version, self.location)
 
@@ -65,11 +64,22 @@ class SqlBackend:
         backup = None
         if version is not None and version < NEWEST and self._url.path is not None:
             backup = await asyncio.to_thread(back_up, self._url.path, version)
-        before, after = await self.run_sync(upgrade, self.location, write=True)
+        before, after = await self._upgrade()
         if backup is not None and before == after:  # another process was first: this may be a copy of the new tables
             backup.unlink()
             backup = None
         return before, after, backup
+
+    async def _upgrade(self) -> tuple[str | None, str]:
+        """With a patience of its own: large tables take long, and so does another process that is at it already."""
+        if self._sqlite:
+            return await self.run_sync(upgrade, self.location, write=True)
+        patient = replace(self._url, connect_args={**self._url.connect_args, "command_timeout": None})
+        backend = SqlBackend(patient, self._pool)
+        try:
+            return await backend.run_sync(upgrade, self.location, write=True)
+        finally:
+            await backend.close()
 
     async def run(self, work: Callable[[SqlTransaction, int], Awaitable[T]], *, write: bool) -> T:
         """See Backend.run. A read settles too: a driver cut off in mid-answer loses its connection or a task."""
@@ -79,7 +89,7 @@ class SqlBackend:
     async def _attempts(self, work: Callable[[SqlTransaction, int], Awaitable[T]], *, write: bool) -> T:
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(PassingFailure),
-            stop=stop_after_attempt(_TRIES) | stop_before_delay(_GIVE_UP_AFTER_S - _CONNECT_S),
+            stop=stop_after_attempt(_TRIES) | stop_before_delay(_GIVE_UP_AFTER_S - STATEMENT_S),
             # 9 s in all: a cut connection is tried again at once, and a server that restarts is back by then.
             wait=wait_exponential_jitter(multiplier=0.1, exp_base=4, max=10, jitter=0.1),
             reraise=True,
@@ -124,58 +134,6 @@ class SqlBackend:
         else:
             async with loop_engine.engine.begin() as connection:
                 yield connection
-
-    def _create_engine(self) -> AsyncEngine:
-        pool = self._pool
-        connect_args = dict(self._url.connect_args)
-        if self._sqlite:
-            connect_args = {"timeout": _SQLITE_BUSY_S, "isolation_level": None} | connect_args
-        else:
-            connect_args = {"timeout": _CONNECT_S} | connect_args
-        engine = create_async_engine(
-            self._url.engine_url(),
-            connect_args=connect_args,
-            pool_size=pool.size,
-            max_overflow=pool.max_overflow,
-            pool_timeout=pool.timeout_s,
-            pool_recycle=pool.recycle_s,
-            hide_parameters=True,  # an error must not quote the messages it was about (promise P16)
-        )
-        if self._sqlite:
-            event.listen(engine.sync_engine, "connect", _prepare_sqlite)
-            event.listen(engine.sync_engine, "begin", _begin_sqlite)
-        else:
-            event.listen(engine.sync_engine, "connect", _prepare_postgresql)
-        return engine
-
-
-def _prepare_sqlite(connection: Any, _record: object) -> None:
-    """WAL and FULL: readers never wait, and a commit survives a power cut (promise P1)."""
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA foreign_keys=ON")
-    cursor.execute("PRAGMA synchronous=FULL")
-    cursor.execute("PRAGMA journal_mode")
-    if cursor.fetchone()[0] != "wal":
-        cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.close()
-
-
-def _prepare_postgresql(connection: Any, _record: object) -> None:
-    """A process that stands still or vanishes in a transaction must not lock a thread for hours (promise P5).
-
-    The owner's own setting is kept. Not a startup parameter, for PgBouncer refuses those that it does not know.
-    """
-    connection.run_async(
-        lambda driver: driver.execute(
-            "SELECT set_config(name, '30s', false) FROM pg_settings "
-            "WHERE name = 'idle_in_transaction_session_timeout' AND setting = '0'"
-        )
-    )
-
-
-def _begin_sqlite(connection: Any) -> None:
-    """The driver starts no transactions itself (isolation_level None): a writer takes the lock at once."""
-    connection.exec_driver_sql(connection.get_execution_options().get("narrator_begin", "BEGIN"))
 
 
 def _touch_private(path: Path, location: str) -> None:

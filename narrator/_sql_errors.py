@@ -11,14 +11,16 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from narrator.errors import StoreUnavailable
 
-# SQLSTATE classes and codes: connection lost, server going up or down, deadlock, serialization.
-_PASSING_STATES = ("08", "57P0", "40001", "40P01", "53300")
+# SQLSTATE classes and codes: connection lost, server going up or down, the server's own time limits, deadlock and
+# serialization, no free connection.
+_PASSING_STATES = ("08", "57P0", "57014", "55P03", "40", "53300")
 _ADVICE = {
     "28": "the server refuses the user or password; check the URL's user and password",
     "3D": "there is no database of that name on the server; create it or correct the URL",
     "42501": "the user may not do this; grant it the rights on the tables",
     "53100": "the server's disk is full; free some space and try again",
     "25006": "the server is read-only; use the primary's address",
+    "58": "the server's disk or files fail it; see the server's log",
 }
 _SQLITE_ADVICE = {
     "file is not a database": "it is not a SQLite database (or a damaged one); choose another file or restore a backup",
@@ -50,7 +52,12 @@ async def translated(location: str) -> AsyncIterator[None]:
         if isinstance(told, PassingFailure):
             raise told from error
         raise told from None  # the driver's text may quote the row that was refused (promise P16)
-    except (ConnectionError, TimeoutError, OSError) as error:
+    except TimeoutError as error:
+        raise PassingFailure(
+            f"{location} does not answer. Is the server overloaded or cut off, or does another program keep a row "
+            "locked? Allow it more time with ?command_timeout= or ?connect_timeout= (seconds) in the URL"
+        ) from error
+    except OSError as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise PassingFailure(
             f"{location} cannot be reached ({reason}). Is the server running, and are host and port right?"

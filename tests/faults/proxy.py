@@ -1,4 +1,4 @@
-"""A TCP proxy in front of PostgreSQL that cuts the connection around a COMMIT."""
+"""A TCP proxy in front of PostgreSQL that cuts the connection around a COMMIT, or falls silent."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from contextlib import asynccontextmanager, suppress
 from typing import Literal
 
 COMMIT = b"COMMIT;"
-When = Literal["before", "after"]
+When = Literal["before", "after", "silent"]
 
 
 class Proxy:
     """Passes everything on. At the n-th COMMIT since `cut_at` it resets the connection instead.
 
     "before": the server never sees that COMMIT. "after": the server has committed, the client never hears of it.
+    "silent": the same as "after", and the connection stays open without another word, as behind a dead firewall.
     """
 
     def __init__(self, port: int) -> None:
@@ -24,6 +25,17 @@ class Proxy:
         self._server_port = port
         self._cut: tuple[int, When] | None = None
         self._lines: set[asyncio.Task[None]] = set()
+        self._silent_lines: set[asyncio.Task[None]] = set()
+        self._silent = False
+
+    def silence(self, *, new_lines_too: bool) -> None:
+        """Pass on nothing more over the connections that there are, or over any."""
+        self._silent_lines |= self._lines
+        self._silent = new_lines_too
+
+    def speak(self) -> None:
+        """Let new connections through again; the silent ones stay silent."""
+        self._silent = False
 
     def cut_at(self, number: int, when: When) -> None:
         """Cut at this COMMIT, counted from now."""
@@ -48,6 +60,8 @@ class Proxy:
         task = asyncio.current_task()
         assert task is not None
         self._lines.add(task)
+        if self._silent:
+            self._silent_lines.add(task)
         try:
             server, to_server = await asyncio.open_connection("127.0.0.1", self._server_port)
         except ConnectionError:
@@ -57,14 +71,19 @@ class Proxy:
         answers = asyncio.create_task(_pump(server, to_client))
         try:
             while data := await client.read(1 << 16):
+                if task in self._silent_lines:
+                    continue
                 if COMMIT in data and self._cuts_now():
                     assert self._cut is not None
                     when, self._cut = self._cut[1], None
                     self.cuts += 1
                     answers.cancel()
-                    if when == "after":
+                    if when in ("after", "silent"):
                         to_server.write(data)
                         await server.read(1 << 16)  # the server says that it has committed
+                    if when == "silent":
+                        self._silent_lines.add(task)
+                        continue
                     to_client.transport.abort()
                     return
                 to_server.write(data)
@@ -72,6 +91,7 @@ class Proxy:
             pass  # the line's end is what this program is about
         finally:
             self._lines.discard(task)
+            self._silent_lines.discard(task)
             answers.cancel()
             with suppress(asyncio.CancelledError):
                 await answers

@@ -13,13 +13,15 @@ import pytest
 from sqlalchemy import make_url
 
 from narrator import Message, StoreUnavailable, Thread, ThreadStore
+from narrator._backend import Transaction
 from tests.faults.conversation import Journal, agent_of, assert_answered, assert_sound, opened, order
 from tests.faults.http_model import HttpModel
 from tests.faults.proxy import Proxy, When
 from tests.model_server import ModelServer
 from tests.postgres_server import PostgresServer
 from tyler import Agent
-from tyler.testing import ScriptedModel
+from tyler.model import Reply, Request
+from tyler.testing import ScriptedModel, calls
 
 BACK_AGAIN_S = 10.0
 
@@ -124,11 +126,17 @@ async def proxy(postgres_server: PostgresServer) -> AsyncIterator[Proxy]:
         yield proxy
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
+def through(proxy: Proxy, url: str, *, limit_s: float | None = None) -> str:
+    """The database's URL by way of the proxy, with this patience for each statement and connection."""
+    query = {} if limit_s is None else {"command_timeout": str(limit_s), "connect_timeout": str(limit_s)}
+    return make_url(url).set(port=proxy.port, query=query).render_as_string(hide_password=False)
+
+
+@pytest.mark.parametrize("when", ["before", "after", "silent"])
 async def test_connection_cut_at_any_commit_leaves_one_correct_conversation(
     postgres_url: str, proxy: Proxy, tmp_path: Path, when: When
 ) -> None:
-    url = make_url(postgres_url).set(port=proxy.port).render_as_string(hide_password=False)
+    url = through(proxy, postgres_url, limit_s=0.3)
     journal = Journal(tmp_path / "journal")
     async with opened(url, tmp_path / "files") as store:
         number, cut = 0, True
@@ -154,8 +162,7 @@ async def test_connection_cut_at_any_commit_leaves_one_correct_conversation(
 async def test_edit_whose_commit_is_cut_is_stored_and_is_no_conflict(
     postgres_url: str, proxy: Proxy, when: When
 ) -> None:
-    url = make_url(postgres_url).set(port=proxy.port).render_as_string(hide_password=False)
-    async with await ThreadStore.create(url) as store:
+    async with await ThreadStore.create(through(proxy, postgres_url)) as store:
         thread = Thread(id="t", messages=[Message(id=i, role="user", content=i) for i in ("a", "b", "c")])
         await store.save_thread(thread)
         thread.messages[0].content = "edited"
@@ -167,6 +174,105 @@ async def test_edit_whose_commit_is_cut_is_stored_and_is_no_conflict(
         stored = await store.get_thread("t")
         assert [(m.id, m.text) for m in stored.messages] == [("a", "edited"), ("c", "c"), ("d", "d")]
         assert thread.model_dump() == stored.model_dump()
+
+
+def greeting() -> Thread:
+    """The same webhook at each call."""
+    return Thread(id="t", messages=[Message(id="m", role="user", content="hello")])
+
+
+async def stored(store: ThreadStore) -> list[tuple[str, str]]:
+    return [(m.role, m.text) for m in (await store.get_thread("t")).messages]
+
+
+async def test_server_that_falls_silent_is_an_error_in_time_and_the_turn_can_be_repeated(
+    postgres_url: str, proxy: Proxy
+) -> None:
+    async with await ThreadStore.create(through(proxy, postgres_url, limit_s=0.2)) as store:
+        agent = Agent(model=ScriptedModel(["again"]), thread_store=store)
+        proxy.silence(new_lines_too=True)
+        started = monotonic()
+        with pytest.raises(StoreUnavailable, match=r"does not answer.*command_timeout"):
+            await agent.go(greeting())
+        assert monotonic() - started < 30
+        proxy.speak()
+        assert (await agent.go(greeting())).content == "again"
+        assert await stored(store) == [("user", "hello"), ("assistant", "again")]
+
+
+async def test_connections_that_fell_silent_are_all_given_up_at_once(postgres_url: str, proxy: Proxy) -> None:
+    async with await ThreadStore.create(through(proxy, postgres_url, limit_s=0.5)) as store:
+        await asyncio.gather(*(store.list_threads() for _ in range(5)))  # the pool's: one for each of the five tries
+        proxy.silence(new_lines_too=False)
+        agent = Agent(model=ScriptedModel(["through a new one"]), thread_store=store)
+        assert (await agent.go(greeting())).content == "through a new one"
+        assert await stored(store) == [("user", "hello"), ("assistant", "through a new one")]
+
+
+async def test_store_is_closed_although_the_server_is_silent(
+    postgres_url: str, proxy: Proxy, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with await ThreadStore.create(through(proxy, postgres_url)) as store:
+        await asyncio.gather(store.list_threads(), store.list_threads())
+        proxy.silence(new_lines_too=True)
+        started = monotonic()
+    assert monotonic() - started < 5
+    assert caplog.records == []
+
+
+@pytest.mark.deep  # 25 s of waiting
+async def test_silent_server_is_waited_for_half_a_minute_at_most(postgres_url: str, proxy: Proxy) -> None:
+    async with await ThreadStore.create(through(proxy, postgres_url)) as store:
+        proxy.silence(new_lines_too=True)
+        started = monotonic()
+        with pytest.raises(StoreUnavailable, match="does not answer"):
+            await store.save_thread(greeting())
+        assert 12 < monotonic() - started < 30
+
+
+async def test_forty_runs_share_one_connection_for_none_holds_it_while_its_tool_works(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"POOL_SIZE": "1", "MAX_OVERFLOW": "0", "POOL_TIMEOUT": "20"}.items():
+        monkeypatch.setenv(f"NARRATOR_DB_{name}", value)
+    everybody = asyncio.Barrier(40)
+
+    async def wait_for_the_others() -> str:
+        await everybody.wait()
+        return "all are here"
+
+    def next_line(request: Request) -> str | Reply:
+        return "done" if request.messages[-1]["role"] == "tool" else calls(("wait_for_the_others", {}))
+
+    async with await ThreadStore.create(postgres_url) as store:
+        agent = Agent(model=ScriptedModel([next_line] * 80), tools=[wait_for_the_others], thread_store=store)
+        async with asyncio.timeout(60):
+            results = await asyncio.gather(*(agent.go(f"conversation {number}") for number in range(40)))
+        assert [result.content for result in results] == ["done"] * 40
+
+
+async def test_exhausted_pool_is_an_error_and_the_turn_can_be_repeated(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"POOL_SIZE": "1", "MAX_OVERFLOW": "0", "POOL_TIMEOUT": "0.1"}.items():
+        monkeypatch.setenv(f"NARRATOR_DB_{name}", value)
+    taken, release = asyncio.Event(), asyncio.Event()
+
+    async def keep_the_connection(tx: Transaction, _attempt: int) -> None:
+        await tx.heads("t")
+        taken.set()
+        await release.wait()
+
+    async with await ThreadStore.create(postgres_url) as store:
+        agent = Agent(model=ScriptedModel(["hello"]), thread_store=store)
+        keeper = asyncio.create_task(store._backend.run(keep_the_connection, write=False))
+        await taken.wait()
+        with pytest.raises(StoreUnavailable, match=r"all connections of the pool are in use.*NARRATOR_DB_POOL_SIZE"):
+            await agent.go(greeting())
+        release.set()
+        await keeper
+        assert (await agent.go(greeting())).content == "hello"
+        assert await stored(store) == [("user", "hello"), ("assistant", "hello")]
 
 
 async def test_locked_sqlite_is_waited_for(tmp_path: Path) -> None:

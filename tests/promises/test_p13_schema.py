@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -16,7 +17,7 @@ from sqlalchemy import Connection, text
 
 from narrator import Message, SchemaError, Thread, ThreadStore
 from narrator._schema import metadata
-from narrator._schema_version import NEWEST, upgrade
+from narrator._schema_version import _MIGRATION_LOCK, NEWEST, upgrade
 from narrator._sql import SqlBackend
 from narrator.config import PoolSettings, parse_url
 
@@ -177,3 +178,22 @@ async def test_foreign_tables_in_the_database_are_left_alone(sql_url: str) -> No
     await ThreadStore.initialize(sql_url)
     query = text("SELECT (SELECT id FROM threads), (SELECT version_num FROM alembic_version)")
     assert await on(sql_url, lambda connection: tuple(connection.execute(query).one())) == ("theirs", "abc")
+
+
+async def test_a_migration_waits_longer_than_a_statement_may_take(postgres_url: str) -> None:
+    """For another process's migration, say: that one holds the lock for as long as its tables are large."""
+    other = await asyncpg.connect(postgres_url.replace("+asyncpg", ""))
+    try:
+        await other.execute(f"SELECT pg_advisory_lock({_MIGRATION_LOCK})")
+        opening = asyncio.create_task(ThreadStore.create(f"{postgres_url}?command_timeout=0.1"))
+        waited = (
+            "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'advisory' AND query_start < now() - interval '0.5 s'"
+        )
+        async with asyncio.timeout(20):
+            while not opening.done() and not await other.fetchval(waited):
+                await asyncio.sleep(0.01)
+        await other.execute(f"SELECT pg_advisory_unlock({_MIGRATION_LOCK})")
+        async with await opening as store:
+            assert (await store.status()).schema_version == NEWEST
+    finally:
+        await other.close()
