@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import random
 import resource
 import signal
 from contextlib import AbstractAsyncContextManager
@@ -13,7 +15,17 @@ from time import monotonic
 
 from sqlalchemy import Engine, event
 
-from narrator import Attachment, LeaseLost, Message, MessageConflict, Thread, ThreadNotFound, ThreadStore
+from narrator import (
+    Attachment,
+    LeaseLost,
+    Message,
+    MessageConflict,
+    StoreUnavailable,
+    Thread,
+    ThreadBusy,
+    ThreadNotFound,
+    ThreadStore,
+)
 from narrator.turn import Turn
 from tests.faults.conversation import Journal, agent_of, opened, order
 from tests.faults.http_model import HttpModel
@@ -109,6 +121,37 @@ class BriefLease(ThreadStore):
     ) -> AbstractAsyncContextManager[Turn]:
         """See ThreadStore.turn."""
         return super().turn(thread, wait_s=wait_s, lease=lease)
+
+
+async def deliver_again_and_again(
+    channel: Channel, url: str, folder: Path, events: dict[str, list[str]], seed: int
+) -> None:
+    """Until killed: deliver any event of any thread, two at a time, noting each answer that was given."""
+    chance, journal = random.Random(seed), Journal(folder / "journal")
+    async with opened(url, folder / "files", BriefLease) as store:
+        agent = agent_of(store, journal)
+
+        async def deliver_any() -> None:
+            while True:
+                thread_id = chance.choice(list(events))
+                event_id = chance.choice(events[thread_id])
+                with contextlib.suppress(ThreadBusy, LeaseLost, StoreUnavailable):
+                    result = await agent.go(Thread(id=thread_id, messages=[order(event_id)]), wait_s=2)
+                    journal.note("given", f"{event_id} {result.content}")
+
+        await asyncio.gather(deliver_any(), deliver_any())
+
+
+async def deliver_each(channel: Channel, url: str, folder: Path, events: dict[str, list[str]]) -> None:
+    """Deliver each event once more, and twice the second time: now it is answered."""
+    async with opened(url, folder / "files", BriefLease) as store:
+        agent = agent_of(store, Journal(folder / "journal"))
+        for thread_id, own_events in events.items():
+            for event_id in own_events:
+                result = await agent.go(Thread(id=thread_id, messages=[order(event_id)]))
+                again = await agent.go(Thread(id=thread_id, messages=[order(event_id)]))
+                assert (again.replayed, again.content) == (True, result.content)
+    channel.send("done")
 
 
 async def run_that_sleeps(channel: Channel, url: str, folder: Path, where: str) -> None:
