@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Literal
 
 from narrator import _files, _refresh
 from narrator._backend import Backend, T, ThreadRef, Transaction
@@ -30,7 +31,7 @@ class ThreadWriter:
 
     async def save(self, thread: Thread) -> None:
         """See ThreadStore.save_thread."""
-        async with _alone(thread):
+        async with alone(thread, "_saving"):
             await self._save(thread)
 
     async def _save(self, thread: Thread) -> None:
@@ -67,7 +68,7 @@ class ThreadWriter:
         finishes: tuple[str, str] | None,
     ) -> None:
         """See Turn.append."""
-        async with _alone(thread):
+        async with alone(thread, "_saving"):
             changes = Changes(appended=[message])
             await self._write(
                 thread,
@@ -164,17 +165,17 @@ class ThreadWriter:
 
 
 @asynccontextmanager
-async def _alone(thread: Thread) -> AsyncIterator[None]:
-    """One save of an object at a time: the next one starts from what this one has stored."""
+async def alone(thread: Thread, doing: Literal["_saving", "_answering"]) -> AsyncIterator[None]:
+    """One at a time of those who do this with an object, in an event loop; the next one finds what this one left."""
     loop = asyncio.get_running_loop()
-    while (under_way := thread._saving) is not None and under_way.get_loop() is loop:
+    while (under_way := getattr(thread, doing)) is not None and under_way.get_loop() is loop:
         await asyncio.wait([under_way])
     mine: asyncio.Future[None] = loop.create_future()
-    thread._saving = mine
+    setattr(thread, doing, mine)
     try:
         yield
     finally:
-        thread._saving = None
+        setattr(thread, doing, None)
         mine.set_result(None)
 
 

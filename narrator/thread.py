@@ -37,6 +37,7 @@ class Thread(BaseModel):
     updated_at: datetime = Field(default_factory=utc_now)
     _baseline: Baseline | None = PrivateAttr(default=None)
     _saving: asyncio.Future[None] | None = PrivateAttr(default=None)  # done when the save under way is
+    _answering: asyncio.Future[None] | None = PrivateAttr(default=None)  # the same of a run that stores nothing
 
     @field_validator("id")
     @classmethod
@@ -82,19 +83,19 @@ class Thread(BaseModel):
 
     def __copy__(self) -> Self:
         copied = super().__copy__()
-        copied._saving = None
+        copied._saving = copied._answering = None
         copied._baseline = None  # a copy does not know what is stored: saving it appends and never erases (P4)
         return copied
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         memo = {} if memo is None else memo
-        for own in (self._baseline, self._saving):
+        for own in (self._baseline, self._saving, self._answering):
             if own is not None:
                 memo[id(own)] = None
         return super().__deepcopy__(memo)
 
     def __getstate__(self) -> dict[Any, Any]:
-        return {**super().__getstate__(), "__pydantic_private__": {"_baseline": None, "_saving": None}}
+        return {**super().__getstate__(), "__pydantic_private__": dict.fromkeys(self.__private_attributes__)}
 
 
 @dataclass(frozen=True)

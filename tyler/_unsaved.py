@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Protocol
 
-from narrator import Message, Thread
+from narrator import Message, Thread, ThreadBusy
 from narrator._backend import CallState
+from narrator._writer import alone
 
 
 class RunTurn(Protocol):
@@ -45,3 +48,18 @@ class UnsavedTurn:
     async def call_states(self, message_id: str) -> dict[str, CallState]:
         """The calls that this run has started."""
         return self._started.get(message_id, {})
+
+
+@asynccontextmanager
+async def unsaved_turn(thread: Thread, wait_s: float) -> AsyncIterator[UnsavedTurn]:
+    """The turn on a Thread object: one run of an event loop at a time (P5), or ThreadBusy after `wait_s`."""
+    async with AsyncExitStack() as turn:
+        try:
+            async with asyncio.timeout(wait_s):
+                await turn.enter_async_context(alone(thread, "_answering"))
+        except TimeoutError as error:
+            raise ThreadBusy(
+                f"thread {thread.id!r} is being answered by another run of this program; waited {wait_s:g} s. "
+                "Call go() again later, or allow a longer wait"
+            ) from error
+        yield UnsavedTurn(thread)

@@ -7,7 +7,7 @@ at once. The loop's steps are in `_run.py`, the rule for the next one in `_steps
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
+from contextlib import AbstractAsyncContextManager, aclosing
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,7 +17,7 @@ from tyler._litellm import LitellmModel
 from tyler._run import Run
 from tyler._steps import AskModel, Done, next_action, repeats_failure
 from tyler._sync import run_sync
-from tyler._unsaved import RunTurn, UnsavedTurn
+from tyler._unsaved import RunTurn, unsaved_turn
 from tyler.errors import NothingToAnswer
 from tyler.events import Event, Finished
 from tyler.model import Model
@@ -157,7 +157,7 @@ class Agent:
 
     def _turn(self, thread: Thread, wait_s: float) -> AbstractAsyncContextManager[RunTurn]:
         if self.thread_store is None:
-            return nullcontext(UnsavedTurn(thread))
+            return unsaved_turn(thread, wait_s)
         return self.thread_store.turn(thread, wait_s=wait_s)
 
 

@@ -53,6 +53,34 @@ async def test_many_runs_at_once_answer_each_input_in_one_correct_conversation(s
             assert stored.messages[place + 1].tool_call_id == message.tool_calls[0].id
 
 
+async def test_one_object_answered_twice_at_once_is_answered_once(store: ThreadStore) -> None:
+    for thread_store in (store, None):
+        model = ScriptedModel(["one"], delay_s=0.01)
+        agent = Agent(model=model, thread_store=thread_store)
+        thread = Thread(messages=[said("hello")])
+        first, second = await asyncio.gather(agent.go(thread), agent.go(thread))
+        assert (first.content, first.replayed) == ("one", False)
+        assert (second.content, second.replayed) == ("one", True)
+        assert [m.text for m in thread.messages] == ["hello", "one"]
+
+
+async def test_without_a_store_too_a_run_is_not_waited_for_for_ever() -> None:
+    answering, release = asyncio.Event(), asyncio.Event()
+
+    async def wait() -> None:
+        answering.set()
+        await release.wait()
+
+    agent = Agent(model=ScriptedModel([calls(("wait", {})), "done"]), tools=[wait])
+    thread = Thread(id="t", messages=[said("hello")])
+    run = asyncio.create_task(agent.go(thread))
+    await answering.wait()
+    with pytest.raises(ThreadBusy, match=r"'t' is being answered .* waited 0\.01 s"):
+        await agent.go(thread, wait_s=0.01)
+    release.set()
+    assert (await run).content == "done"
+
+
 async def test_other_threads_are_not_held_up(store: ThreadStore) -> None:
     async with store.turn(await stored_thread(store, "busy")):
         agent = Agent(model=ScriptedModel(["free"]), thread_store=store)
