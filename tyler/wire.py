@@ -69,14 +69,21 @@ def valid_chat(messages: Sequence[Chat]) -> list[Chat]:
                 valid.append(chat)
             continue
         mended = [_mended_call(call, used_ids) for call in calls]
-        answers = [
-            _result(new["id"], results.take(old["id"], after=index)) for old, new in zip(calls, mended, strict=True)
-        ]
+        found = [results.take(call["id"], after=index) for call in calls]
         for start in range(0, len(mended), _MAX_CALLS):
             head = chat if start == 0 and chat is not None else {"role": "assistant"}
-            valid.append({**head, "tool_calls": mended[start : start + _MAX_CALLS]})
-            valid += answers[start : start + _MAX_CALLS]
+            some = slice(start, start + _MAX_CALLS)
+            valid.append({**head, "tool_calls": mended[some]})
+            valid += _answers(mended[some], found[some])
     return valid
+
+
+def _answers(calls: Sequence[Chat], found: Sequence[tuple[int, Chat] | None]) -> list[Chat]:
+    """One result a call, in the order in which they stand in the thread if all are there, else in the calls'."""
+    pairs = list(zip(calls, found, strict=True))
+    if None not in found:
+        pairs.sort(key=lambda pair: pair[1][0] if pair[1] else 0)
+    return [_result(call["id"], place and place[1]) for call, place in pairs]
 
 
 class _Results:
@@ -91,13 +98,14 @@ class _Results:
             for call in message.get("tool_calls") or ():
                 self._asked.setdefault(call["id"], []).append(index)
 
-    def take(self, call_id: str, after: int) -> Chat | None:
+    def take(self, call_id: str, after: int) -> tuple[int, Chat] | None:
+        """The place of the result, and the result."""
         candidates = self._found.get(call_id, [])
         next_ask = min((i for i in self._asked.get(call_id, []) if i > after), default=None)
         for place, (index, message) in enumerate(candidates):
             if index > after and (next_ask is None or index < next_ask):
                 del candidates[place]
-                return message
+                return index, message
         return None
 
 

@@ -183,18 +183,11 @@ def valid_histories(draw: st.DrawFn) -> list[dict[str, Any]]:
 json_values_of_text = said | st.integers() | st.lists(said, max_size=2)
 
 
-def results_sorted(chats: list[dict[str, Any]]) -> list[str]:
-    """Results may stand in any order behind their calls; valid_chat puts them in the order of the calls."""
-    return sorted(json.dumps(chat, sort_keys=True) for chat in chats)
-
-
 @settings(max_examples=500, **SETTINGS)
 @given(valid_histories())
 def test_a_valid_history_passes_through_unchanged(chats: list[dict[str, Any]]) -> None:
     assert refusals(chats) == []
-    valid = valid_chat(chats)
-    assert results_sorted(valid) == results_sorted(chats)
-    assert [c for c in valid if c["role"] != "tool"] == [c for c in chats if c["role"] != "tool"]
+    assert valid_chat(chats) == chats
 
 
 def user(content: str = "go") -> dict[str, Any]:
