@@ -43,11 +43,19 @@ class Head(NamedTuple):
 
 
 class Lease(NamedTuple):
-    """Who has a thread's turn. `fence` grows with each turn; `expired` by the database's clock."""
+    """Who has a thread's turn, and whether others wait for it. `fence` counts; `expired` by the database's clock."""
 
     fence: int
     holder: str | None
     since: datetime | None
+    expired: bool
+    wanted: bool
+
+
+class Waiting(NamedTuple):
+    """Who waits for a thread's turn; `expired` by the database's clock."""
+
+    holder: str
     expired: bool
 
 
@@ -115,6 +123,12 @@ class Transaction(Protocol):
     async def take_lease(self, key: int, seen: int, holder: str, length: timedelta) -> bool: ...
     async def renew_lease(self, key: int, fence: int, length: timedelta) -> bool: ...
     async def end_lease(self, key: int, fence: int) -> None: ...
+
+    async def queue(self, key: int) -> list[Waiting]: ...
+    async def keep_place(self, key: int, holder: str, length: timedelta) -> None:
+        """Renew the place in the queue; who has none gets the last one."""
+
+    async def leave_queue(self, key: int, holders: Sequence[str]) -> None: ...
 
     async def start_calls(self, key: int, message: str, call_ids: Sequence[str]) -> None: ...
     async def finish_call(self, key: int, message: str, call_id: str) -> None: ...

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from narrator._backend import CallState, Head, Lease, Selection, T, ThreadRef, metadata_digest
+from narrator._backend import CallState, Head, Lease, Selection, T, ThreadRef, Waiting, metadata_digest
 from narrator._codec import StoredMessage
 from narrator._values import utc_now
 
@@ -33,6 +33,7 @@ class _ThreadRows:
     holder: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    waiting: dict[str, datetime] = field(default_factory=dict)  # holder -> until, in the order of their coming
 
 
 class MemoryBackend:
@@ -213,7 +214,7 @@ class MemoryTransaction:
         if rows is None:
             return None
         expired = rows.until is None or rows.until < utc_now()
-        return Lease(rows.fence, rows.holder, rows.since, expired)
+        return Lease(rows.fence, rows.holder, rows.since, expired, bool(rows.waiting))
 
     async def take_lease(self, key: int, seen: int, holder: str, length: timedelta) -> bool:
         rows = self._threads.get(key)
@@ -234,6 +235,18 @@ class MemoryTransaction:
         rows = self._threads.get(key)
         if rows is not None and rows.fence == fence:
             rows.holder = rows.since = rows.until = None
+
+    async def queue(self, key: int) -> list[Waiting]:
+        now = utc_now()
+        return [Waiting(holder, until < now) for holder, until in self._threads[key].waiting.items()]
+
+    async def keep_place(self, key: int, holder: str, length: timedelta) -> None:
+        self._threads[key].waiting[holder] = utc_now() + length
+
+    async def leave_queue(self, key: int, holders: Sequence[str]) -> None:
+        if rows := self._threads.get(key):
+            for holder in holders:
+                rows.waiting.pop(holder, None)
 
     async def start_calls(self, key: int, message: str, call_ids: Sequence[str]) -> None:
         started: dict[tuple[str, str], CallState] = {(message, call_id): "started" for call_id in call_ids}

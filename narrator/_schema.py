@@ -130,6 +130,17 @@ message_files = Table(
     Index("narrator_message_files_file", "owner", "file_id"),
 )
 
+waiting = Table(
+    "narrator_waiting",
+    metadata,
+    Column("place", _Key, primary_key=True, autoincrement=True),
+    Column("thread", ForeignKey(threads.c.key, ondelete="CASCADE"), nullable=False),
+    Column("holder", Text, nullable=False),
+    Column("until", UtcDateTime, nullable=False),  # renewed while the holder waits
+    Index("narrator_waiting_thread", "thread", "place"),
+    sqlite_autoincrement=True,  # a place that was given up must not come again: a newcomer would be first
+)
+
 calls = Table(
     "narrator_calls",
     metadata,

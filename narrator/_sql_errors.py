@@ -12,8 +12,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from narrator.errors import StoreUnavailable
 
 # SQLSTATE classes and codes: connection lost, server going up or down, the server's own time limits, deadlock and
-# serialization, no free connection.
-_PASSING_STATES = ("08", "57P0", "57014", "55P03", "40", "53300")
+# serialization, no free connection, a thread that was deleted between two statements.
+_PASSING_STATES = ("08", "57P0", "57014", "55P03", "40", "53300", "23503")
 _ADVICE = {
     "28": "the server refuses the user or password; check the URL's user and password",
     "3D": "there is no database of that name on the server; create it or correct the URL",

@@ -25,9 +25,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from narrator._backend import CallState, Head, Lease, Selection, ThreadRef, metadata_digest
+from narrator._backend import CallState, Head, Lease, Selection, ThreadRef, Waiting, metadata_digest
 from narrator._codec import StoredMessage
-from narrator._schema import UtcDateTime, calls, files, message_files, messages, thread_metadata, threads
+from narrator._schema import UtcDateTime, calls, files, message_files, messages, thread_metadata, threads, waiting
 from narrator._values import utc_now
 
 _HEAD = [threads.c[name] for name in Head._fields]
@@ -242,9 +242,10 @@ class SqlTransaction:
     async def lease(self, ref: ThreadRef) -> Lease | None:
         c = threads.c
         expired = or_(c.lease_until.is_(None), c.lease_until < self._now())
-        query = select(c.fence, c.lease_holder, c.lease_since, expired).where(_this(ref))
+        wanted = exists().where(waiting.c.thread == c.key)
+        query = select(c.fence, c.lease_holder, c.lease_since, expired, wanted).where(_this(ref))
         found = (await self._connection.execute(query)).first()
-        return None if found is None else Lease(found[0], found[1], found[2], bool(found[3]))
+        return None if found is None else Lease(found[0], found[1], found[2], bool(found[3]), bool(found[4]))
 
     async def take_lease(self, key: int, seen: int, holder: str, length: timedelta) -> bool:
         now = self._now()
@@ -261,6 +262,19 @@ class SqlTransaction:
     async def _lease_change(self, key: int, held: int, **columns: Any) -> bool:
         where = and_(threads.c.key == key, threads.c.fence == held)
         return bool((await self._connection.execute(update(threads).where(where).values(columns))).rowcount)
+
+    async def queue(self, key: int) -> list[Waiting]:
+        c = waiting.c
+        query = select(c.holder, c.until < self._now()).where(c.thread == key).order_by(c.place)
+        return [Waiting(holder, bool(expired)) for holder, expired in await self._connection.execute(query)]
+
+    async def keep_place(self, key: int, holder: str, length: timedelta) -> None:
+        mine, until = and_(waiting.c.thread == key, waiting.c.holder == holder), self._after(length)
+        if not (await self._connection.execute(update(waiting).where(mine).values(until=until))).rowcount:
+            await self._connection.execute(self._insert(waiting).values(thread=key, holder=holder, until=until))
+
+    async def leave_queue(self, key: int, holders: Sequence[str]) -> None:
+        await self._connection.execute(delete(waiting).where(waiting.c.thread == key, waiting.c.holder.in_(holders)))
 
     async def start_calls(self, key: int, message: str, call_ids: Sequence[str]) -> None:
         now = self._now()

@@ -1,7 +1,7 @@
 """Turn: the right of one run to add to a thread (promise P5), and the life of its tool calls (P6).
 
 A lease on the database's clock with a fencing number: every write of the run carries the number, so a
-process that wakes after its lease passed on cannot write.
+process that wakes after its lease passed on cannot write. How a run waits for its turn is `_waiting.py`'s.
 """
 
 from __future__ import annotations
@@ -9,23 +9,20 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from time import monotonic
 
-from narrator import _holder
-from narrator._backend import CallState, Lease, Transaction
+from narrator._backend import CallState, Transaction
 from narrator._settle import settled_task
 from narrator._values import MAX_ID_CHARS
+from narrator._waiting import acquire
 from narrator._writer import ThreadWriter
-from narrator.errors import LeaseLost, StoreUnavailable, ThreadBusy, ThreadNotFound
+from narrator.errors import LeaseLost, StoreUnavailable, ThreadConflict, ThreadNotFound
 from narrator.message import Message
 from narrator.thread import Thread
 
 logger = logging.getLogger("narrator")
-_FIRST_POLL_S, _LAST_POLL_S = 0.02, 0.5
 
 
 class Turn:
@@ -52,6 +49,11 @@ class Turn:
         async def work(tx: Transaction, _attempt: int) -> None:
             if not await tx.renew_lease(self._key, self.fence, self._lease):
                 raise self._lost()
+            if await tx.position_of(self._key, message_id) is None:
+                raise ThreadConflict(
+                    f"message {message_id!r} of thread {self.thread.id!r}, which asks for these calls, was removed by "
+                    "someone else; they were not started. Call go() again to go on from what is stored"
+                )
             await tx.start_calls(self._key, message_id, [_key_of(call_id) for call_id in call_ids])
 
         await self._writer.commit(work)
@@ -113,7 +115,7 @@ async def take_turn(writer: ThreadWriter, thread: Thread, *, wait_s: float, leas
     base = writer.baseline(thread)
     if base is None:
         raise ThreadNotFound(f"thread {thread.id!r} is not stored here; save_thread() it first")
-    fence = await _acquire(writer, thread, base.key, wait_s, lease)
+    fence = await acquire(writer, thread, base.key, wait_s, lease)
     turn = Turn(writer, thread, base.key, fence, lease)
     keeper = asyncio.create_task(turn._keep())
     try:
@@ -121,50 +123,3 @@ async def take_turn(writer: ThreadWriter, thread: Thread, *, wait_s: float, leas
         yield turn
     finally:
         await settled_task(turn._give_back(keeper))
-
-
-async def _acquire(writer: ThreadWriter, thread: Thread, key: int, wait_s: float, lease: timedelta) -> int:
-    """Wait for the turn; its fencing number."""
-    ref = writer.ref(thread)
-    me = _holder.this_process()
-    deadline = monotonic() + wait_s
-    pause_s = _FIRST_POLL_S
-
-    async def work(tx: Transaction, _attempt: int) -> tuple[Lease | None, int | None]:
-        seen = await tx.lease(ref)
-        if seen is None:
-            return None, None
-        if seen.holder == me:  # taken by an attempt whose COMMIT was not confirmed
-            return seen, seen.fence
-        free = seen.holder is None or seen.expired or _holder.is_gone(seen.holder)
-        taken = free and await tx.take_lease(key, seen.fence, me, lease)
-        return seen, seen.fence + 1 if taken else None
-
-    async def attempt() -> tuple[Lease | None, int | None]:
-        outcome: list[tuple[Lease | None, int | None]] = []
-
-        async def committed() -> None:
-            outcome.append(await writer.backend.run(work, write=True))
-
-        try:
-            await settled_task(committed())
-        except asyncio.CancelledError:
-            if outcome and (fence := outcome[0][1]) is not None:  # or it would stay taken until the lease ends
-                await writer.commit(lambda tx, _attempt: tx.end_lease(key, fence))
-            raise
-        return outcome[0]
-
-    while True:
-        seen, fence = await attempt()
-        if seen is None:
-            raise ThreadNotFound(f"thread {thread.id!r} was deleted by someone else")
-        if fence is not None:
-            return fence
-        if monotonic() >= deadline:
-            since = seen.since.isoformat(timespec="seconds") if seen.since else "just now"
-            raise ThreadBusy(
-                f"thread {thread.id!r} is being answered by {_holder.describe(seen.holder or '')} since {since}; "
-                f"waited {wait_s:g} s. What was saved is kept: call go() again later, or allow a longer wait"
-            )
-        await asyncio.sleep(min(pause_s * random.uniform(0.5, 1), max(deadline - monotonic(), 0)))
-        pause_s = min(pause_s * 1.5, _LAST_POLL_S)

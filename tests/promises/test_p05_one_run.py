@@ -87,6 +87,93 @@ async def test_other_threads_are_not_held_up(store: ThreadStore) -> None:
         assert (await agent.go(Thread(id="other", messages=[said("hi")]), wait_s=0)).content == "free"
 
 
+async def in_the_queue(store: ThreadStore, thread: Thread, count: int) -> None:
+    """Wait until so many wait for the thread's turn."""
+    assert thread._baseline is not None
+    key = thread._baseline.key
+    async with asyncio.timeout(10):
+        while len(await store._backend.run(lambda tx, _: tx.queue(key), write=False)) != count:
+            await asyncio.sleep(0.005)
+
+
+async def test_turns_are_taken_in_the_order_of_coming(store: ThreadStore) -> None:
+    thread, order = await stored_thread(store), list[int]()
+
+    async def take(number: int) -> None:
+        async with store.turn(await store.get_thread("t")):
+            order.append(number)
+
+    async with store.turn(thread):
+        waiting = []
+        for number in range(5):
+            waiting.append(asyncio.create_task(take(number)))
+            await in_the_queue(store, thread, number + 1)
+        with pytest.raises(ThreadBusy):
+            await take_now(store)
+    await asyncio.gather(*waiting)
+    assert order == [0, 1, 2, 3, 4]
+    await in_the_queue(store, thread, 0)
+
+
+async def take_now(store: ThreadStore) -> None:
+    async with store.turn(await store.get_thread("t"), wait_s=0):
+        pass
+
+
+async def test_runs_that_follow_each_other_without_a_pause_let_others_in(store: ThreadStore) -> None:
+    """Each run takes longer than the pause between two of them: who only looked in now and then would never get in."""
+    agent = Agent(model=ScriptedModel(["x"] * 30, delay_s=0.05), thread_store=store)
+    others = 0
+
+    async def without_a_pause() -> None:
+        nonlocal others
+        for number in range(20):
+            await agent.go(Thread(id="t", messages=[said(f"busy {number}")]))
+            others += 1
+
+    busy = asyncio.create_task(without_a_pause())
+    while not others:
+        await asyncio.sleep(0.001)
+    for number in range(3):
+        before = others
+        await agent.go(Thread(id="t", messages=[said(f"patient {number}")]))
+        assert others <= before + 2
+    await busy
+
+
+async def test_who_left_the_queue_is_not_waited_for(store: ThreadStore) -> None:
+    thread = await stored_thread(store)
+    async with store.turn(thread):
+        with pytest.raises(ThreadBusy):
+            async with store.turn(await store.get_thread("t"), wait_s=0.05):
+                pass
+        cancelled = asyncio.create_task(take_for_ever(store))
+        await in_the_queue(store, thread, 1)
+        cancelled.cancel()
+        await asyncio.wait([cancelled])
+        await in_the_queue(store, thread, 0)
+    await take_now(store)
+
+
+async def take_for_ever(store: ThreadStore) -> None:
+    async with store.turn(await store.get_thread("t")):
+        await asyncio.Event().wait()
+
+
+async def test_a_place_that_is_not_kept_is_given_up(store: ThreadStore) -> None:
+    """The process was stopped, or vanished with its machine: the others do not wait behind it."""
+    thread = await stored_thread(store)
+    assert thread._baseline is not None
+    key = thread._baseline.key
+    elsewhere = '{"machine": "another", "host": "another", "pid": 1, "started": "1"}'
+    await store._backend.run(lambda tx, _: tx.keep_place(key, elsewhere, timedelta(seconds=60)), write=True)
+    with pytest.raises(ThreadBusy, match="is being answered by another run that came first"):
+        await take_now(store)
+    await store._backend.run(lambda tx, _: tx.keep_place(key, elsewhere, timedelta(seconds=-1)), write=True)
+    await take_now(store)
+    await in_the_queue(store, thread, 0)
+
+
 async def test_a_plain_save_never_waits_for_a_run(store: ThreadStore) -> None:
     thread = await stored_thread(store)
     async with store.turn(thread):
@@ -147,3 +234,16 @@ async def test_a_killed_process_of_this_machine_is_not_waited_for(sql_url: str) 
             process.kill()
             await asyncio.to_thread(process.communicate)
         assert (await agent.go(thread, wait_s=2)).content == "taken over"
+
+
+async def test_a_process_that_was_killed_in_the_queue_is_not_waited_for(sql_url: str) -> None:
+    async with await ThreadStore.create(sql_url) as store:
+        thread = await stored_thread(store)
+        async with store.turn(thread):
+            process = subprocess.Popen([sys.executable, "-c", HOLD, sql_url], cwd=ROOT)  # noqa: ASYNC220
+            try:
+                await in_the_queue(store, thread, 1)
+            finally:
+                process.kill()
+                await asyncio.to_thread(process.wait)
+        await take_now(store)

@@ -4,7 +4,9 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
-from narrator import Message, Thread, ThreadStore, ToolCall
+import pytest
+
+from narrator import Message, Thread, ThreadConflict, ThreadStore, ToolCall
 from narrator._backend import ThreadRef, Transaction
 from tests.model_server import violations
 from tyler import Agent, ToolContext, tool
@@ -113,6 +115,16 @@ async def test_a_finished_call_whose_result_was_removed_is_not_run_again(store: 
     await store.save_thread(thread)
     assert results(await resumed(store, ran)) == [UNKNOWN_OUTCOME]
     assert len(ran) == 1
+
+
+async def test_calls_of_a_message_that_someone_removed_meanwhile_are_not_started(store: ThreadStore) -> None:
+    await crash(store, asked("once"))
+    thread = await store.get_thread("t")
+    async with store.turn(await store.get_thread("t")) as turn:
+        del thread.messages[1]
+        await store.save_thread(thread)
+        with pytest.raises(ThreadConflict, match=r"'asked' of thread 't', .* was removed by someone else"):
+            await turn.start_calls("asked", ["c0"])
 
 
 async def test_new_input_behind_a_crash_comes_after_the_open_calls(store: ThreadStore) -> None:
