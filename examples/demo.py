@@ -17,7 +17,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tyler import Agent, Finished, Message, NarratorError, TextDelta, Thread, ThreadNotFound, ThreadStore, TylerError
+from tyler import (
+    Agent,
+    Finished,
+    Message,
+    NarratorError,
+    SchemaError,
+    TextDelta,
+    Thread,
+    ThreadNotFound,
+    ThreadStore,
+    TylerError,
+)
 from tyler.local import LocalModel
 from tyler.model import Model, Reply, Request
 
@@ -94,7 +105,12 @@ class Conversation:
     async def open(cls, model: LocalModel, database: Path) -> Conversation:
         """The conversation in this database, begun if there is none."""
         database.parent.mkdir(parents=True, exist_ok=True)
-        store = await ThreadStore.create(f"sqlite+aiosqlite:///{database}")
+        url = f"sqlite+aiosqlite:///{database}"
+        try:
+            store = await ThreadStore.create(url)
+        except SchemaError:  # made by an older version of this package
+            await ThreadStore.initialize(url)
+            store = await ThreadStore.create(url)
         try:
             thread = await store.get_thread(THREAD_ID)
         except ThreadNotFound:

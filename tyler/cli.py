@@ -13,7 +13,7 @@ from typing import Annotated, cast
 
 import typer
 
-from narrator import Message, NarratorError, Thread, ThreadNotFound, ThreadStore
+from narrator import Message, NarratorError, SchemaError, Thread, ThreadNotFound, ThreadStore
 from tyler.agent import Agent
 from tyler.errors import TylerError
 from tyler.events import Finished, TextDelta, ToolFinished, ToolStarted
@@ -75,7 +75,7 @@ def chat(
     choice = ModelChoice("provider", model, True, f"{model}, as you said") if model else choose_model()
     typer.echo(f"Model: {choice.explanation}")
     with choice.ready() as ready, asyncio.Runner() as runner:
-        store = runner.run(ThreadStore.create(database_url or f"sqlite+aiosqlite:///{_data_folder()}/chat.db"))
+        store = runner.run(ThreadStore.create(database_url) if database_url else _own_store())
         agent = Agent(
             name="chat",
             model_name=ready.model_name,
@@ -109,6 +109,16 @@ def _talk(runner: asyncio.Runner, agent: Agent, thread: Thread) -> None:
             typer.echo("\n(stopped)")
         except (NarratorError, TylerError) as error:
             _fail(str(error))
+
+
+async def _own_store() -> ThreadStore:
+    """The store in the user's data folder; one that an older version made is upgraded, a copy is kept beside it."""
+    url = f"sqlite+aiosqlite:///{_data_folder()}/chat.db"
+    try:
+        return await ThreadStore.create(url)
+    except SchemaError:
+        await ThreadStore.initialize(url)  # raises the same for one that a newer version made
+        return await ThreadStore.create(url)
 
 
 async def _open(store: ThreadStore, thread_id: str) -> Thread:

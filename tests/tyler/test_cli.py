@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import pty
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -45,6 +47,23 @@ def test_a_failing_model_is_one_line_and_the_chat_goes_on(model_server: ModelSer
 def test_control_characters_of_the_model_do_not_reach_the_terminal(model_server: ModelServer, tmp_path: Path) -> None:
     model_server.reply("red\x1b[31m\x07 alert")
     assert "red[31m alert" in chat(tmp_path, "hi\n")
+
+
+def test_its_own_database_of_an_older_version_is_upgraded_and_remembers(
+    model_server: ModelServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    database = tmp_path / "tyler" / "chat.db"
+    for answer, line in (("Hello Ann.", "My name is Ann."), ("Ann!", "What is my name?")):
+        model_server.reply(answer)
+        result = CliRunner().invoke(app, ["chat", "--model", "gpt-4"], input=line, catch_exceptions=False)
+        assert answer in result.output
+        with closing(sqlite3.connect(database)) as connection:  # as the version before left it
+            connection.execute("DROP TABLE narrator_waiting")
+            connection.execute("UPDATE narrator_version SET version_num = '0002'")
+            connection.commit()
+    assert "Welcome back: 2 messages" in result.output
+    assert len(list(database.parent.glob("*.backup"))) == 1
 
 
 def test_a_database_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
