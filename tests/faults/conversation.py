@@ -53,7 +53,7 @@ async def opened(url: str, files: Path, kind: type[ThreadStore] = ThreadStore) -
         yield store
 
 
-def agent_of(store: ThreadStore, journal: Journal) -> Agent:
+def agent_of(store: ThreadStore, journal: Journal, thinks_s: float = 0) -> Agent:
     """An agent that plays the conversation; each model call and each effect of a tool is noted."""
 
     @tool(effect="once")
@@ -78,7 +78,9 @@ def agent_of(store: ThreadStore, journal: Journal) -> Agent:
         journal.note("model")
         return next_line(request)
 
-    return Agent(model=ScriptedModel([decide] * 500), tools=[charge, look_up, ship], thread_store=store)
+    return Agent(
+        model=ScriptedModel([decide] * 500, delay_s=thinks_s), tools=[charge, look_up, ship], thread_store=store
+    )
 
 
 def next_line(request: Request) -> str | Reply:

@@ -18,10 +18,10 @@ from tyler._run import UNKNOWN_OUTCOME
 OTHERS_INPUT = "b"
 
 
-async def two_workers(url: str, folder: Path, runs: int) -> None:
+async def two_workers(url: str, folder: Path, runs: int, thinks_s: float = 0) -> None:
     with ExitStack() as stack:
         workers = [
-            stack.enter_context(Worker(answer_orders, url, folder, name, runs, keep))
+            stack.enter_context(Worker(answer_orders, url, folder, name, runs, keep, thinks_s))
             for name, keep in (("keeps", True), ("forgets", False))
         ]
         for worker in workers:
@@ -29,7 +29,7 @@ async def two_workers(url: str, folder: Path, runs: int) -> None:
         for worker in workers:
             worker.tell()
         for worker in workers:
-            assert worker.heard(timeout_s=20 + 2 * runs) == "done"
+            assert worker.heard(timeout_s=20 + (2 + 6 * thinks_s) * runs) == "done"
     journal = Journal(folder / "journal")
     async with opened(url, folder / "files") as store:
         thread = await store.get_thread("shared")
@@ -50,8 +50,11 @@ async def test_two_processes_on_one_thread_answer_each_input_whole(database: str
 
 
 @pytest.mark.deep
-async def test_two_processes_on_one_thread_answer_a_hundred_inputs(database: str, tmp_path: Path) -> None:
-    await two_workers(database, tmp_path, runs=50)
+@pytest.mark.parametrize("thinks_s", [0, 0.2])  # a model that thinks: the turn is taken nearly all the time
+async def test_two_processes_on_one_thread_answer_a_hundred_inputs(
+    database: str, tmp_path: Path, thinks_s: float
+) -> None:
+    await two_workers(database, tmp_path, runs=50, thinks_s=thinks_s)
 
 
 @pytest.mark.parametrize("where", ["model", "tool"])

@@ -96,10 +96,12 @@ async def die_while_writing_a_file(channel: Channel, url: str, folder: Path, con
     channel.send("written")
 
 
-async def answer_orders(channel: Channel, url: str, folder: Path, name: str, runs: int, keep: bool) -> None:
+async def answer_orders(
+    channel: Channel, url: str, folder: Path, name: str, runs: int, keep: bool, thinks_s: float
+) -> None:
     """Answer so many orders on the one thread "shared"; `keep`: in one Thread object, else in a new one each time."""
     async with opened(url, folder / "files") as store:
-        agent = agent_of(store, Journal(folder / "journal"))
+        agent = agent_of(store, Journal(folder / "journal"), thinks_s)
         thread = Thread(id="shared")
         channel.send("ready")
         channel.recv()
