@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from narrator import Message, ToolCall
 from tyler.errors import NothingToAnswer
 
+INPUTS = ("user", "system")  # roles of what a run answers; the others are what runs add
 INTERRUPTED = "interrupted"  # in the metadata of an answer that was cancelled while it streamed
 FAILED = "failed"  # in the metadata of a result that tells of a failure
 _SAME_FAILURES = 3
@@ -52,7 +53,7 @@ def window(messages: Sequence[Message], upto: str | None) -> list[Message]:
     if place is None:
         raise NothingToAnswer(f"message {upto!r} was removed by someone else before it was answered; add it again")
     end = place + 1
-    open_calls: set[str] = {call.id for call in messages[place].tool_calls}
+    open_calls: set[str] = set()  # an input asks for no tools, whatever it carries
     answered = False
     while end < len(messages):
         message = messages[end]

@@ -15,7 +15,7 @@ from narrator import FileStore, Message, Thread, ThreadStore
 from narrator.errors import ConfigurationError
 from tyler._litellm import LitellmModel
 from tyler._run import Run
-from tyler._steps import AskModel, Done, next_action, repeats_failure
+from tyler._steps import INPUTS, AskModel, Done, next_action, repeats_failure
 from tyler._sync import run_sync
 from tyler._unsaved import RunTurn, unsaved_turn
 from tyler.errors import NothingToAnswer
@@ -142,14 +142,14 @@ class Agent:
         return files.for_owner(thread.owner) if files and thread.owner else files
 
     async def _store_input(self, thread: Thread) -> str | None:
-        """Store what is new; the id of the last new message, None if there is none."""
+        """Store what is new; the id of the last message if it is a new input, else None."""
         if not thread.messages:
             raise NothingToAnswer(f"thread {thread.id!r} is empty; thread.add_message(Message(role='user', ...)) first")
         last = thread.messages[-1]
         if self.thread_store is not None:
-            fresh = None if self.thread_store.has_saved(thread, last) else last.id
+            fresh = last.role in INPUTS and not self.thread_store.has_saved(thread, last)
             await self.thread_store.save_thread(thread)
-            return fresh
+            return last.id if fresh else None
         if (files := self._files(thread)) is not None:
             for attachment in (a for message in thread.messages for a in message.attachments):
                 await files.save(attachment)
@@ -171,7 +171,7 @@ def _as_thread(thread: Thread | str) -> Thread:
 
 def _last_input(thread: Thread) -> str | None:
     """The last message that was not added by a run."""
-    return next((m.id for m in reversed(thread.messages) if m.role in ("user", "system")), None)
+    return next((m.id for m in reversed(thread.messages) if m.role in INPUTS), None)
 
 
 def _result(run: Run, thread: Thread, status: Status) -> Result:
@@ -181,5 +181,5 @@ def _result(run: Run, thread: Thread, status: Status) -> Result:
     if run.added:
         added = {message.id for message in run.added}  # in the order of the thread: tools may end in any other
         return Result(thread, [message for message in messages if message.id in added], status)
-    start = next((i for i in range(len(messages) - 1, -1, -1) if messages[i].role in ("user", "system")), -1)
+    start = next((i for i in range(len(messages) - 1, -1, -1) if messages[i].role in INPUTS), -1)
     return Result(thread, messages[start + 1 :], status, replayed=True)

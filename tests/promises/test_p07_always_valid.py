@@ -1,5 +1,6 @@
 """P7: whatever a thread holds, the request made of it is one that a strict provider takes."""
 
+import asyncio
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -8,8 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from narrator import Message, ToolCall
+from narrator import Message, Thread, ThreadStore, ToolCall
 from tests.model_server import violations
+from tyler import Agent, NothingToAnswer
+from tyler._steps import INTERRUPTED
+from tyler.testing import ScriptedModel
 from tyler.wire import NO_RESULT, to_chat, valid_chat
 
 NORMAL, DEEP = 2_000, 100_000
@@ -142,6 +146,45 @@ def test_any_broken_conversation_becomes_a_valid_request(thread: list[Message]) 
 @given(scattered | broken_groups())
 def test_any_thread_becomes_a_valid_request_deep(thread: list[Message]) -> None:
     check_always_valid(thread)
+
+
+async def check_any_thread_is_answered(thread: list[Message], interrupted: int, with_store: bool) -> None:
+    """Through the loop: open calls are run, what was interrupted is left out, and the model is asked validly."""
+    for message in thread[:interrupted]:
+        message.metadata[INTERRUPTED] = True
+    model = ScriptedModel(["fine"] * 2)
+    conversation = Thread(messages=thread)
+    no_repeats = len({message.id for message in thread}) == len(thread)
+    store = await ThreadStore.create() if with_store else None
+    agent = Agent(model=model, thread_store=store)
+    try:
+        result = await agent.go(conversation)
+    except NothingToAnswer:
+        assert not model.requests
+        return
+    for request in model.requests:
+        assert violations({"model": "m", "messages": request.messages}) == []
+    assert result.status == "completed"
+    if no_repeats:  # else the first go answered the message where it stands first, and another one is the last now
+        assert (await agent.go(conversation)).replayed
+    if store is not None:
+        assert (await store.get_thread(conversation.id)).messages == conversation.messages
+
+
+any_thread = st.lists(messages, min_size=1, max_size=8) | broken_groups()
+
+
+@settings(max_examples=300, **SETTINGS)
+@given(any_thread, st.sampled_from([0, 0, 1, 8]), st.booleans())
+def test_any_thread_is_answered(thread: list[Message], interrupted: int, with_store: bool) -> None:
+    asyncio.run(check_any_thread_is_answered(thread, interrupted, with_store))
+
+
+@pytest.mark.deep
+@settings(max_examples=20_000, **SETTINGS)
+@given(any_thread, st.sampled_from([0, 0, 1, 8]), st.booleans())
+def test_any_thread_is_answered_deep(thread: list[Message], interrupted: int, with_store: bool) -> None:
+    asyncio.run(check_any_thread_is_answered(thread, interrupted, with_store))
 
 
 said = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1, max_size=20)
