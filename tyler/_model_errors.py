@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from tyler._retry_after import retry_after_s
 from tyler.errors import (
     ModelAnswerBroken,
     ModelError,
@@ -25,14 +26,16 @@ from tyler.model import Request
 _MAX_REASON_CHARS = 300
 _SHORTEST_QUOTE, _SHORTEST_TEXT = 10, 3
 _MASK = "[...]"
+_PASSING = (408, 409, 425)  # statuses below 500 that are worth another request
 _PREFIXES = re.compile(r"^(?:(?:litellm\.)?\w*(?:Error|Exception|Timeout)(?:: | - ))+")
 _TELLING = re.compile(r"[\w.@-]*\d[\w.@-]*")  # numbers, passwords, addresses: quoted even if short
 _KEY = re.compile(r"\b(?:sk|pk|key|gsk|AIza|Bearer)[-_ ][\w*.-]{4,}|[\w-]*\*{3,}[\w-]*")
 
 
 def classified(error: BaseException, name: str, request: Request) -> ModelError:
-    """The typed error; litellm's types alone do not tell, so status and text decide."""
-    status, text = getattr(error, "status_code", None), str(error)
+    """The typed error; litellm's types alone do not tell, so status, text and causes decide."""
+    causes = _causes(error)
+    status, text = _status(error, causes), str(error)
     lower = text.lower()
     reason = _reason(text, request)
     if status in (401, 403) or "missing credentials" in lower or "api_key client option" in lower:
@@ -47,27 +50,75 @@ def classified(error: BaseException, name: str, request: Request) -> ModelError:
         )
     if status == 429:
         limited = ModelRateLimited(f"model {name!r} takes no more requests at present; try again later: {reason}")
-        limited.retry_after_s = _retry_after(error)
+        limited.retry_after_s = _retry_after_s(causes)
         return limited
-    if status in (400, 413, 422):
+    if status is not None and 400 <= status < 500 and status not in _PASSING:
         return ModelRefused(f"model {name!r} refuses the request ({status}); change what is sent: {reason}")
-    if status in (408, 409) or (isinstance(status, int) and status >= 500) or isinstance(error, OSError):
+    if (status in _PASSING or (status or 0) >= 500 or isinstance(error, OSError)) and not _unreadable(causes):
         away = ModelUnavailable(
             f"model {name!r} cannot be reached or failed ({status or type(error).__name__}); check its address, "
             f"or try again later: {reason}"
         )
-        away.retry_after_s = _retry_after(error)
+        away.retry_after_s = _retry_after_s(causes)
         return away
-    return ModelAnswerBroken(f"model {name!r} gave an answer that cannot be read; call go() again: {reason}")
+    what = "gave an answer that cannot be read; call go() again"
+    if status is not None and 300 <= status < 400:
+        what = "is not where it was asked; check its base URL"
+    return ModelAnswerBroken(f"model {name!r} {what}: {reason}")
 
 
-def _retry_after(error: BaseException) -> float | None:
-    """Seconds; litellm keeps the provider's headers apart from its own response."""
-    headers = getattr(error, "litellm_response_headers", None) or {}
-    try:
-        return max(float(headers.get("retry-after", "")), 0)
-    except ValueError:
-        return None
+def _causes(error: BaseException) -> list[BaseException]:
+    """The exception and all that led to it, the outermost first."""
+    causes: list[BaseException] = []
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        cause = waiting.pop(0)
+        if cause is not None and cause not in causes:
+            causes.append(cause)
+            waiting += [getattr(cause, "original_exception", None), cause.__cause__, cause.__context__]
+    return causes
+
+
+def _status(error: BaseException, causes: list[BaseException]) -> int | None:
+    """The HTTP status. An error object in a stream with status 200 has its own, as `code`; litellm says 500 for it."""
+    import httpx
+    from openai import APIError
+
+    for cause in causes:
+        body = getattr(cause, "body", None) if type(cause) is APIError else None
+        code = str(body.get("code")) if isinstance(body, dict) else ""
+        if re.fullmatch(r"[45]\d\d", code):
+            return int(code)
+    if any(isinstance(cause, httpx.TooManyRedirects) for cause in causes):
+        return 302
+    status = getattr(error, "status_code", None)
+    return status if isinstance(status, int) else None
+
+
+def _unreadable(causes: list[BaseException]) -> bool:
+    """Whether an answer broke off although connection and provider are well: what came is not in the format.
+
+    litellm says "connection error, 500" for this too. What tells is that none of the causes is one.
+    """
+    import aiohttp
+    import httpx
+    from litellm.exceptions import MidStreamFallbackError
+    from openai import APIError
+
+    others = [cause for cause in causes if not type(cause).__module__.startswith("litellm.exceptions")]
+    lost = (OSError, httpx.TransportError, aiohttp.ClientError, APIError)
+    failed = any(isinstance(cause, lost) or hasattr(cause, "status_code") for cause in others)
+    return isinstance(causes[0], MidStreamFallbackError) and not failed
+
+
+def _retry_after_s(causes: list[BaseException]) -> float | None:
+    """litellm keeps the provider's headers here or there, apart from its own response's."""
+    for cause in causes:
+        response = getattr(cause, "response", None)
+        for place in (getattr(cause, "litellm_response_headers", None), getattr(response, "headers", None)):
+            if place and (seconds := retry_after_s(place)) is not None:
+                return seconds
+    return None
 
 
 def _reason(text: str, request: Request) -> str:
