@@ -1,27 +1,54 @@
-"""A model's answer put together from its pieces: a whole one, or ModelAnswerBroken."""
+"""A model's answer put together from its pieces: a whole one, or ModelAnswerBroken.
+
+The rule: an answer is whole only where every reason that the provider gave for its end is a word known to mean so.
+Text that ended at a known limit or filter is marked as not whole. Any other word, be it an error's name ("error",
+"network_error", "insufficient_system_resource", "MALFORMED_FUNCTION_CALL") or one that nobody here has seen, and no
+word at all, make a broken answer. Tool calls are run out of a whole answer only.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NoReturn
 
 from narrator import ToolCall, Usage
 from narrator.message import new_id
 from tyler.errors import ModelAnswerBroken
 from tyler.model import Reply
 
-_MAX_ID_CHARS = 100
+_MAX_ID_CHARS, _MAX_REASON_CHARS = 100, 60
+MAX_ANSWER_CHARS = 10_000_000  # some twenty times what the longest answer of a model has; a stream may never end
+
+# In lower case: providers differ in that alone.
+_CALLS = {"tool_calls", "tool_use", "function_call"}
+_WHOLE = {"stop", "end_turn", "stop_sequence", "eos", "eos_token", "complete", *_CALLS}
+_LIMIT = {"length", "max_tokens", "max_output_tokens", "model_length", "model_context_window_exceeded", "compaction"}
+_FILTER = {
+    "content_filter",
+    "content_filtered",
+    "refusal",
+    "sensitive",
+    "guardrail_intervened",
+    "error_toxic",
+    "safety",
+    "recitation",
+    "language",
+    "blocklist",
+    "prohibited_content",
+    "spii",
+}
 
 
 class Answer:
     """Collects chunks of the chat-completions stream."""
 
-    def __init__(self) -> None:
+    def __init__(self, model: str) -> None:
+        self._model = model
         self._text: list[str] = []
         self._calls: list[dict[str, str]] = []
         self._at: dict[object, dict[str, str]] = {}  # index -> the call that is being written there
+        self._chars = 0
         self._usage: Any = None
-        self.finish: str | None = None
 
     def take(self, chunk: Any) -> str | None:
         """Add a chunk; its text, if it has any."""
@@ -29,51 +56,88 @@ class Answer:
             self._usage = chunk.usage
         if not chunk.choices:
             return None
-        choice = chunk.choices[0]
-        self.finish = choice.finish_reason or self.finish
-        for piece in choice.delta.tool_calls or ():
+        delta = chunk.choices[0].delta
+        for piece in delta.tool_calls or ():
             self._take_call(piece)
-        text: str | None = choice.delta.content
+        text: str | None = delta.content
         if text:
             self._text.append(text)
+            self._count(text)
         return text
 
     def _take_call(self, piece: Any) -> None:
-        """Calls are told apart by index; where none is sent, litellm says 0 for all, and a new id and name tell."""
+        """Calls are told apart by index; where none is sent, litellm says 0 for all, and ids and names tell."""
         function = piece.function
         call = self._at.get(piece.index)
-        if call is None or (piece.id and call["id"] and piece.id != call["id"] and function and function.name):
-            call = self._at[piece.index] = {"id": "", "name": "", "arguments": ""}
+        if call is not None and piece.id and piece.id != call["id"]:
+            same = [c for c in self._calls if c["id"] == piece.id and c["index"] == call["index"]]
+            call = same[-1] if same else None if call["id"] and function and function.name else call
+        if call is None:
+            call = {"id": "", "name": "", "arguments": "", "index": str(piece.index)}
             self._calls.append(call)
+        self._at[piece.index] = call
         call["id"] = call["id"] or piece.id or ""
         if function is not None:
             call["name"] = call["name"] or function.name or ""
             call["arguments"] += function.arguments or ""
+            self._count(function.arguments or "")
 
-    def reply(self, model: str, usage: Callable[[Any], Usage]) -> Reply:
-        """The whole answer. Raises ModelAnswerBroken when it was cut off, or is none."""
+    def _count(self, text: str) -> None:
+        self._chars += len(text)
+        if self._chars > MAX_ANSWER_CHARS:
+            raise self._broken(f"goes on beyond {MAX_ANSWER_CHARS:,} characters; set max_tokens in model_params")
+
+    def reply(self, reasons: Sequence[object], usage: Callable[[Any], Usage]) -> Reply:
+        """The whole answer; `reasons` are the provider's. Raises ModelAnswerBroken when it was cut off, or is none."""
         text = "".join(self._text)
-        if self.finish is None and not text and not self._calls:
-            raise ModelAnswerBroken(
-                f"model {model!r} answered with something else than a chat completion; check its base URL"
-            )
-        if self.finish is None:
-            raise ModelAnswerBroken(f"model {model!r} stopped in the middle of its answer; call go() again")
-        cut = self.finish == "length"
-        if cut and self._calls:
-            raise ModelAnswerBroken(
-                f"model {model!r} reached its length limit inside a tool call, which therefore was not run; "
-                "raise max_tokens in model_params"
-            )
+        finish = self._finish(reasons, bool(text or self._calls))
+        if self._calls and finish != "stop":
+            self._refuse_calls(finish)
         if not text and not self._calls:
-            raise ModelAnswerBroken(f"model {model!r} gave an empty answer ({self.finish}); call go() again")
+            self._refuse_nothing(finish)
+        if not self._calls and any(_word(reason) in _CALLS for reason in reasons):
+            raise self._broken("announced a tool call and sent none; call go() again")
         seen: set[str] = set()
         return Reply(
             content=text or None,
             tool_calls=[_tool_call(call, seen) for call in self._calls],
             usage=None if self._usage is None else usage(self._usage),
-            finish="length" if cut else "filtered" if self.finish == "content_filter" else "stop",
+            finish=finish,
         )
+
+    def _finish(self, reasons: Sequence[object], begun: bool) -> Literal["stop", "length", "filtered"]:
+        """How the answer ended. Raises ModelAnswerBroken for an answer without an end in order."""
+        words = {_word(reason) for reason in reasons}
+        if not words and not begun:
+            raise self._broken("answered with something else than a chat completion; check its base URL")
+        if not words:
+            raise self._broken("stopped in the middle of its answer; call go() again")
+        if unknown := words - _WHOLE - _LIMIT - _FILTER:
+            raise self._broken(f"ended its answer with {min(unknown)!r}, so it may not be whole; call go() again")
+        return "length" if words & _LIMIT else "filtered" if words & _FILTER else "stop"
+
+    def _refuse_calls(self, finish: Literal["length", "filtered"]) -> NoReturn:
+        if finish == "length":
+            raise self._broken(
+                "reached its length limit inside a tool call, which therefore was not run; "
+                "raise max_tokens in model_params"
+            )
+        raise self._broken("was stopped by its filter inside a tool call, which therefore was not run; ask otherwise")
+
+    def _refuse_nothing(self, finish: Literal["stop", "length", "filtered"]) -> NoReturn:
+        if finish == "length":
+            raise self._broken("reached its length limit before it said anything; raise max_tokens in model_params")
+        if finish == "filtered":
+            raise self._broken("was stopped by its filter before it said anything; ask otherwise")
+        raise self._broken("gave an empty answer; call go() again")
+
+    def _broken(self, what: str) -> ModelAnswerBroken:
+        return ModelAnswerBroken(f"model {self._model!r} {what}")
+
+
+def _word(reason: object) -> str:
+    """The reason for comparing; a server may send anything."""
+    return str(reason)[:_MAX_REASON_CHARS].lower()
 
 
 def _tool_call(call: dict[str, str], seen: set[str]) -> ToolCall:

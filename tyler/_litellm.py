@@ -18,6 +18,7 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, stop
 from narrator import Usage
 from tyler._answer import Answer
 from tyler._model_errors import classified
+from tyler._provider_stream import ProviderStream
 from tyler.errors import ModelNotFound, ModelRateLimited, ModelUnavailable
 from tyler.model import Reply, Request
 
@@ -65,8 +66,8 @@ class LitellmModel:
     async def stream(self, request: Request) -> AsyncGenerator[str | Reply, None]:
         """See Model.stream."""
         litellm = await _litellm()
-        chunks, first = await self._open(litellm, request)
-        answer = Answer()
+        chunks, said, first = await self._open(litellm, request)
+        answer = Answer(self.name)
         try:
             while first is not None:
                 if piece := answer.take(first):
@@ -75,12 +76,8 @@ class LitellmModel:
         except _failures() as error:
             raise classified(error, self.name, request) from error
         finally:
-            if hasattr(chunks, "aclose"):
-                await chunks.aclose()
-        # litellm invents a finish reason for a stream that was cut off; this attribute is the provider's own.
-        if getattr(chunks, "received_finish_reason", answer.finish) is None:
-            answer.finish = None
-        yield answer.reply(self.name, lambda usage: self._usage(litellm, usage))
+            await chunks.aclose()
+        yield answer.reply(said.reasons, lambda usage: self._usage(litellm, usage))
 
     async def close(self) -> None:
         """Close litellm's connections of this event loop, which all models share; the next request opens new ones.
@@ -97,8 +94,8 @@ class LitellmModel:
             if inspect.isawaitable(closing):
                 await closing
 
-    async def _open(self, litellm: ModuleType, request: Request) -> tuple[Any, Any]:
-        """The stream and its first chunk, after at most two retries."""
+    async def _open(self, litellm: ModuleType, request: Request) -> tuple[Any, ProviderStream, Any]:
+        """The stream, what the provider says in it, and its first chunk, after at most two retries."""
         retrying = AsyncRetrying(
             retry=retry_if_exception(_may_pass),
             stop=stop_after_attempt(_TRIES) | stop_after_delay(_GIVE_UP_AFTER_S),
@@ -108,14 +105,17 @@ class LitellmModel:
         async for attempt in retrying:
             with attempt:
                 try:
-                    response = await litellm.acompletion(**self._arguments(request))
-                    chunks = aiter(response)
-                    return chunks, await anext(chunks, None)
+                    # litellm keeps the client of the first event loop for all (Anthropic's format): in another loop it
+                    # closes the first one's connections, and nobody closes its own. Forgotten, it is one a loop.
+                    vars(litellm).pop("module_level_aclient", None)
+                    chunks = await litellm.acompletion(**self._arguments(litellm, request))
+                    said = ProviderStream(chunks)
+                    return chunks, said, await anext(chunks, None)
                 except _failures() as error:
                     raise classified(error, self.name, request) from error
         raise AssertionError("tenacity ends by returning or raising")
 
-    def _arguments(self, request: Request) -> dict[str, Any]:
+    def _arguments(self, litellm: ModuleType, request: Request) -> dict[str, Any]:
         arguments: dict[str, Any] = {
             "timeout": REQUEST_TIMEOUT_S,
             **self._params,
@@ -128,6 +128,10 @@ class LitellmModel:
         }
         if request.tools:
             arguments["tools"] = request.tools
+        if "stream_options" not in (litellm.get_supported_openai_params(self.name) or ()):
+            # The usage is asked for by all the same. Not `drop_params`: with it litellm sends what was refused
+            # with 422 once more, and then returns None.
+            arguments["additional_drop_params"] = [*self._params.get("additional_drop_params", ()), "stream_options"]
         if self._api_base:
             arguments["api_base"] = self._api_base
         if self._api_key:
@@ -137,11 +141,12 @@ class LitellmModel:
     def _usage(self, litellm: ModuleType, usage: Any) -> Usage:
         details = getattr(usage, "prompt_tokens_details", None)
         reasoning = getattr(usage, "completion_tokens_details", None)
+        asked = max(usage.prompt_tokens or 0, 0)
         tokens = Usage(
-            input_tokens=usage.prompt_tokens or 0,
-            output_tokens=usage.completion_tokens or 0,
-            cached_tokens=getattr(details, "cached_tokens", None) or 0,
-            reasoning_tokens=getattr(reasoning, "reasoning_tokens", None) or 0,
+            input_tokens=asked,
+            output_tokens=max(usage.completion_tokens or 0, 0),
+            cached_tokens=min(max(getattr(details, "cached_tokens", None) or 0, 0), asked),
+            reasoning_tokens=max(getattr(reasoning, "reasoning_tokens", None) or 0, 0),
         )
         return tokens.model_copy(update={"cost_usd": _cost(litellm, self.name, tokens)})
 
@@ -157,7 +162,6 @@ def _import_litellm() -> ModuleType:
     import litellm
 
     litellm.suppress_debug_info = True  # it prints advice to the terminal otherwise
-    litellm.drop_params = True  # a model without `stream_options` must not fail for it
     return litellm
 
 
