@@ -27,6 +27,8 @@ _MAX_REASON_CHARS = 300
 _SHORTEST_QUOTE, _SHORTEST_TEXT = 10, 3
 _MASK = "[...]"
 _PASSING = (408, 409, 425)  # statuses below 500 that are worth another request
+# In a body that litellm quotes whole (Anthropic's, Gemini's).
+_MESSAGE = re.compile(r"""(?:^| - )(?:b')?\{.*?"message"\s*:\s*"((?:[^"\\]|\\.)+)\"""")
 _PREFIXES = re.compile(r"^(?:(?:litellm\.)?\w*(?:Error|Exception|Timeout)(?:: | - ))+")
 _TELLING = re.compile(r"[\w.@-]*\d[\w.@-]*")  # numbers, passwords, addresses: quoted even if short
 _KEY = re.compile(r"\b(?:sk|pk|key|gsk|AIza|Bearer)[-_ ][\w*.-]{4,}|[\w-]*\*{3,}[\w-]*")
@@ -124,6 +126,8 @@ def _retry_after_s(causes: list[BaseException]) -> float | None:
 def _reason(text: str, request: Request) -> str:
     """The provider's first line, with what it shares with the conversation masked."""
     first = _PREFIXES.sub("", next(iter(text.splitlines()), "")).partition(" Original exception:")[0]
+    if message := _MESSAGE.search(first):
+        first = message[1]
     first = first[: 2 * _MAX_REASON_CHARS]
     hidden = [False] * len(first)
     texts = [t for t in _strings([m.get("content") for m in request.messages]) if len(t) >= _SHORTEST_TEXT]

@@ -313,6 +313,14 @@ async def test_other_formats_are_held_to_the_same_rule(model_name: str) -> None:
         assert (type(error), ran, server.requests) == (ModelAnswerBroken, [], 1), script
 
 
+@pytest.mark.parametrize("model_name", PROVIDERS)
+async def test_the_reason_is_shown_without_its_wrapping(model_name: str) -> None:
+    body = b'{"type": "error", "error": {"code": 400, "message": "no such field", "type": "x"}}'
+    async with raw_server(http(body, "400 Bad Request")) as server:
+        error, _ = await go(server, model_name=model_name, api_base=server.url)
+    assert str(error).endswith("change what is sent: no such field")
+
+
 async def test_a_prompt_that_gemini_blocks() -> None:
     blocked = http(b'data: {"promptFeedback": {"blockReason": "SAFETY"}}\r\n\r\n')
     async with raw_server(blocked) as server:
