@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from contextlib import suppress
 from datetime import timedelta
 from time import monotonic
 from typing import NamedTuple
@@ -35,29 +34,31 @@ class _Look(NamedTuple):
     first: bool = False
 
 
-async def acquire(writer: ThreadWriter, thread: Thread, key: int, wait_s: float, lease: timedelta) -> int:
-    """Wait for the turn; its fencing number. Raises ThreadBusy after `wait_s`, ThreadNotFound."""
-    waiter = _Waiter(writer, thread, key, wait_s, lease)
-    fence = None
+async def acquire(writer: ThreadWriter, thread: Thread, key: int, me: str, wait_s: float, lease: timedelta) -> int:
+    """Wait for the turn; its fencing number. Raises ThreadBusy after `wait_s`, ThreadNotFound, StoreUnavailable."""
+    waiter = _Waiter(writer, thread, key, me, wait_s, lease)
     try:
-        fence = await waiter.wait()
-        return fence
-    finally:
-        if fence is None:  # cancelled, or in vain: nobody is to wait for this one
-            with suppress(StoreUnavailable):  # then its place and its lease end by themselves
-                await settled_task(waiter.give_up())
+        return await waiter.wait()
+    except (asyncio.CancelledError, ThreadBusy):
+        await settled_task(waiter.give_up())
+        raise
+    except StoreUnavailable:
+        _holder.note_ended(me)  # the turn, or a place, may have been taken all the same
+        raise
 
 
 class _Waiter:
     """One run on its way to the turn."""
 
-    def __init__(self, writer: ThreadWriter, thread: Thread, key: int, wait_s: float, lease: timedelta) -> None:
+    def __init__(
+        self, writer: ThreadWriter, thread: Thread, key: int, me: str, wait_s: float, lease: timedelta
+    ) -> None:
         self._writer = writer
         self._thread = thread
         self._ref = writer.ref(thread)
         self._key = key
         self._lease = lease
-        self._me = _holder.this_process()
+        self._me = me
         self._wait_s = wait_s
         self._deadline = monotonic() + wait_s
         self._renewed = -_RENEWED_AFTER_S
@@ -76,7 +77,7 @@ class _Waiter:
             pause_s = min(pause_s * 1.5, _LAST_POLL_OF_FIRST_S if look.first else _LAST_POLL_S)
 
     async def give_up(self) -> None:
-        """Leave the queue, and the turn if it came just now."""
+        """Leave the queue, and the turn if it came just now: nobody is to wait for this run."""
 
         async def work(tx: Transaction, _attempt: int) -> None:
             seen = await tx.lease(self._ref)
@@ -84,7 +85,10 @@ class _Waiter:
                 await tx.end_lease(self._key, seen.fence)
             await tx.leave_queue(self._key, [self._me])
 
-        await self._writer.commit(work)
+        try:
+            await self._writer.commit(work)
+        except StoreUnavailable:
+            _holder.note_ended(self._me)
 
     async def _look(self, tx: Transaction, _attempt: int) -> _Look:
         """Take the turn if it is free and nobody else is first, else keep our place."""

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
+from narrator import _holder
 from narrator._backend import CallState, Transaction
 from narrator._settle import settled_task
 from narrator._values import MAX_ID_CHARS
@@ -28,8 +29,11 @@ logger = logging.getLogger("narrator")
 class Turn:
     """One run's turn on one thread. Its methods raise LeaseLost once the turn has passed to another run."""
 
-    def __init__(self, writer: ThreadWriter, thread: Thread, key: int, fence: int, lease: timedelta) -> None:
+    def __init__(
+        self, writer: ThreadWriter, thread: Thread, key: int, fence: int, holder: str, lease: timedelta
+    ) -> None:
         self._writer = writer
+        self._holder = holder
         self._key = key
         self._lease = lease
         self.thread = thread
@@ -84,6 +88,7 @@ class Turn:
         try:
             await self._writer.commit(work)
         except StoreUnavailable:
+            _holder.note_ended(self._holder)  # or the next run in this process would wait for the lease to end
             logger.warning("the turn on thread %r could not be given back; it expires by itself", self.thread.id)
 
     async def _keep(self) -> None:
@@ -115,8 +120,9 @@ async def take_turn(writer: ThreadWriter, thread: Thread, *, wait_s: float, leas
     base = writer.baseline(thread)
     if base is None:
         raise ThreadNotFound(f"thread {thread.id!r} is not stored here; save_thread() it first")
-    fence = await acquire(writer, thread, base.key, wait_s, lease)
-    turn = Turn(writer, thread, base.key, fence, lease)
+    me = _holder.this_process()
+    fence = await acquire(writer, thread, base.key, me, wait_s, lease)
+    turn = Turn(writer, thread, base.key, fence, me, lease)
     keeper = asyncio.create_task(turn._keep())
     try:
         await writer.catch_up(thread, base)
