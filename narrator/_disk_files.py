@@ -26,6 +26,8 @@ _BLOB_NAME = re.compile(r"([0-9a-f]{64})(?:@([0-9a-f]{32}))?")
 _TEMPORARY_PREFIX = ".tmp-"
 _LOCK_WAIT_S = 10.0
 _LOCK_POLL_S = 0.005
+_TOO_MANY = (errno.EMFILE, errno.ENFILE)
+_PLACE = "its disk space, permissions and mount"
 
 
 class DiskFiles:
@@ -176,9 +178,9 @@ class DiskFiles:
         try:
             yield
         except OSError as error:
+            check = "this process's limit of open files (`ulimit -n`)" if error.errno in _TOO_MANY else _PLACE
             raise StoreUnavailable(
-                f"cannot {action} file folder {self.name!r}: {error.strerror or error};"
-                f" check its disk space, permissions and mount, then try again"
+                f"cannot {action} file folder {self.name!r}: {error.strerror or error}; check {check}, then try again"
             ) from error
 
 

@@ -8,6 +8,7 @@ from asyncpg import Connection
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from narrator._sqlite import SqliteConnections
 from narrator.config import DatabaseUrl, PoolSettings
 
 CONNECT_S = 5  # asyncpg alone would wait 60 s for a server that never answers,
@@ -18,8 +19,11 @@ _SQLITE_BUSY_S = 30
 _SQLITE_POOL = PoolSettings(size=5, max_overflow=10)
 
 
-def create_engine(url: DatabaseUrl, pool: PoolSettings) -> AsyncEngine:
-    """An engine for one event loop; what the URL says of time-outs goes before what is said here."""
+def create_engine(url: DatabaseUrl, pool: PoolSettings, inode: int | None) -> AsyncEngine:
+    """An engine for one event loop; what the URL says of time-outs goes before what is said here.
+
+    `inode`: the SQLite file's number when the store was opened, None where it is not known.
+    """
     sqlite = url.backend == "sqlite"
     pool = _SQLITE_POOL if sqlite else pool
     defaults: dict[str, Any] = {"timeout": _SQLITE_BUSY_S, "isolation_level": None}
@@ -34,9 +38,8 @@ def create_engine(url: DatabaseUrl, pool: PoolSettings) -> AsyncEngine:
         pool_recycle=pool.recycle_s,
         hide_parameters=True,  # an error must not quote the messages it was about (promise P16)
     )
-    if sqlite:
-        event.listen(engine.sync_engine, "connect", _prepare_sqlite)
-        event.listen(engine.sync_engine, "begin", _begin_sqlite)
+    if url.path is not None:
+        SqliteConnections(url.path, url.safe, inode).listen(engine.sync_engine)
     else:
         event.listen(engine.sync_engine, "connect", _prepare_postgresql)
         event.listen(engine.sync_engine, "handle_error", _give_up_silent_connections)
@@ -51,22 +54,6 @@ class _Connection(Connection):  # type: ignore[misc]  # asyncpg has no types
             await super().close(timeout=_CLOSE_S)
         except TimeoutError:
             self.terminate()
-
-
-def _prepare_sqlite(connection: Any, _record: object) -> None:
-    """WAL and FULL: readers never wait, and a commit survives a power cut (promise P1)."""
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA foreign_keys=ON")
-    cursor.execute("PRAGMA synchronous=FULL")
-    cursor.execute("PRAGMA journal_mode")
-    if cursor.fetchone()[0] != "wal":
-        cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.close()
-
-
-def _begin_sqlite(connection: Any) -> None:
-    """The driver starts no transactions itself (isolation_level None): a writer takes the lock at once."""
-    connection.exec_driver_sql(connection.get_execution_options().get("narrator_begin", "BEGIN"))
 
 
 def _prepare_postgresql(connection: Any, _record: object) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from narrator._write_queue import WriteQueue
 from narrator.errors import StoreUnavailable
 
 
@@ -24,8 +25,7 @@ class LoopEngine:
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
         self.pid = os.getpid()
-        # SQLite takes one writer at a time; waiting here is fair, waiting in SQLite is not.
-        self.writer = asyncio.Lock()
+        self.writers = WriteQueue()
         self._drivers: weakref.WeakSet[Any] = weakref.WeakSet()
         event.listen(engine.sync_engine, "connect", self._note)
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from tenacity import (
     AsyncRetrying,
     retry_if_exception_type,
@@ -27,8 +25,8 @@ from narrator._schema_version import NEWEST, back_up, check_version, stored_vers
 from narrator._settle import settled_task
 from narrator._sql_errors import PassingFailure, translated
 from narrator._sql_rows import SqlTransaction
+from narrator._sqlite import make_private
 from narrator.config import DatabaseUrl, PoolSettings
-from narrator.errors import StoreUnavailable
 
 _TRIES = 5
 _GIVE_UP_AFTER_S = 30
@@ -43,23 +41,27 @@ class SqlBackend:
         self.identity: object = (url.backend, url.safe)
         self._url = url
         self._sqlite = url.backend == "sqlite"
+        self._inode: int | None = None
         self._pool = pool
-        self._engines = LoopEngines(partial(create_engine, url, pool), url.path)
+        self._engines = LoopEngines(self._create_engine, url.path)
+        self._patience_s = max(_GIVE_UP_AFTER_S, url.connect_args.get("timeout", 0))
 
     async def open(self) -> None:
         """Reach the database, make the tables of an empty one, refuse those of another version."""
-        if self._url.path is not None:
-            await asyncio.to_thread(_touch_private, self._url.path, self.location)
+        await self._make_file()
         version = await self.run_sync(stored_version)
         if version is None:
             await self._upgrade()
         else:
             check_version(version, self.location)
 
+    async def _make_file(self) -> None:
+        if self._url.path is not None:
+            self._inode = await asyncio.to_thread(make_private, self._url.path, self.location)
+
     async def migrate(self) -> tuple[str | None, str, Path | None]:
         """Upgrade the tables: (version before or None, version after, backup of the SQLite file or None)."""
-        if self._url.path is not None:
-            await asyncio.to_thread(_touch_private, self._url.path, self.location)
+        await self._make_file()
         version = await self.run_sync(stored_version)
         backup = None
         if version is not None and version < NEWEST and self._url.path is not None:
@@ -127,21 +129,14 @@ class SqlBackend:
                 async with connection.begin():
                     yield connection
         elif write:
-            async with loop_engine.writer, loop_engine.engine.connect() as connection:
+            async with loop_engine.writers.turn(self._patience_s) as enter, loop_engine.engine.connect() as connection:
                 await connection.execution_options(narrator_begin="BEGIN IMMEDIATE")
                 async with connection.begin():
+                    enter()
                     yield connection
         else:
             async with loop_engine.engine.begin() as connection:
                 yield connection
 
-
-def _touch_private(path: Path, location: str) -> None:
-    """Make the file readable by its owner alone, before SQLite would make it readable by all."""
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    except OSError as error:
-        raise StoreUnavailable(
-            f"{location} cannot be opened: {error.strerror}. "
-            f"The folder {str(path.parent)!r} must exist and be writable, and the path must be a file"
-        ) from error
+    def _create_engine(self) -> AsyncEngine:
+        return create_engine(self._url, self._pool, self._inode)

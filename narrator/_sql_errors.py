@@ -9,6 +9,7 @@ import asyncpg
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from narrator._write_queue import StillLocked
 from narrator.errors import StoreUnavailable
 
 # SQLSTATE classes and codes: connection lost, server going up or down, the server's own time limits, deadlock and
@@ -22,14 +23,19 @@ _ADVICE = {
     "25006": "the server is read-only; use the primary's address",
     "58": "the server's disk or files fail it; see the server's log",
 }
+_LOCKED = "another program keeps it locked; end that program's transaction, or wait longer with ?timeout="
 _SQLITE_ADVICE = {
     "file is not a database": "it is not a SQLite database (or a damaged one); choose another file or restore a backup",
-    "database disk image is malformed": "the file is damaged; restore a backup",
-    "readonly database": "the file is read-only for this user; change its permissions",
-    "unable to open": "the file cannot be opened; its folder must exist and be writable",
+    "database disk image is malformed": "the file is damaged, or its disk is; restore a backup",
+    "readonly database": "the file is read-only for this user, or its disk is; change its permissions or mount",
+    "unable to open": "the file cannot be opened; its folder must exist and be writable, and this process must have "
+    "file descriptors left (see `ulimit -n`)",
     "disk is full": "the disk is full; free some space and try again",
-    "disk I/O error": "the disk does not take the write (full, or failing); free some space and try again",
-    "is locked": "another program keeps it locked; end that program's transaction, or wait longer with ?timeout=",
+    "disk I/O error": "the disk fails, or is full; check it, free some space and try again",
+    "is locked": _LOCKED,
+    "no such table": "its tables are gone; was the file replaced? Restore a backup, or run `narrator init`",
+    "locking protocol": "its locks do not work; keep it on a local disk, and try again",
+    "out of memory": "there is too little memory; end other programs, or give this one more",
 }
 
 
@@ -47,6 +53,8 @@ async def translated(location: str) -> AsyncIterator[None]:
             f"{location}: all connections of the pool are in use. Raise NARRATOR_DB_POOL_SIZE or "
             "NARRATOR_DB_POOL_TIMEOUT, or run fewer conversations at once in this process"
         ) from error
+    except StillLocked as error:
+        raise PassingFailure(f"{location}: {_LOCKED}") from error
     except DBAPIError as error:
         told = _from_driver(location, error)
         if isinstance(told, PassingFailure):
@@ -79,7 +87,8 @@ def _from_driver(location: str, error: DBAPIError) -> Exception:
         return kind(f"{location}: {advice}")
     if error.connection_invalidated or "connection" in text.lower():
         return PassingFailure(f"{location}: the connection was lost; is the server still running?")
-    return StoreUnavailable(f"{location}: the database refused a statement ({type(error.orig).__name__})")
+    name = getattr(error.orig, "sqlite_errorname", type(error.orig).__name__)
+    return StoreUnavailable(f"{location}: the database refused a statement ({name})")
 
 
 def _from_state(location: str, state: str, error: BaseException | None) -> Exception:
