@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import random
 import resource
@@ -30,6 +31,7 @@ from narrator.turn import Turn
 from tests.faults.conversation import Journal, agent_of, opened, order
 from tests.faults.http_model import HttpModel
 from tests.faults.kill_points import KillPoints
+from tests.faults.limits import Limit, give_up_root_rights
 from tests.faults.processes import Channel
 from tyler import Agent, tool
 from tyler.events import MessageAdded
@@ -256,3 +258,97 @@ async def deliver_other_content(channel: Channel, url: str, event_id: str) -> No
             await agent.go(Thread(id="customer", messages=[Message(id=event_id, role="user", content="forged")]))
         except MessageConflict as error:
             channel.send(str(error))
+
+
+async def answer_within(channel: Channel, url: str, folder: Path, resource_name: str, amount: int) -> None:
+    """Answer the order while the system gives no more than this of something; then go again on the same store."""
+    noise: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: noise.append(context["message"]))
+    limit = Limit()
+    async with opened(url, folder / "files") as store:
+        agent = agent_of(store, Journal(folder / "journal"))
+        limit.set(resource_name, amount)
+        try:
+            channel.send((await agent.go(Thread(id="thread", messages=[order("thread")]))).content)
+        except StoreUnavailable as error:
+            channel.send(str(error))
+        limit.lift()
+        again = Thread(id="thread", messages=[order("thread")])
+        channel.send((await agent.go(again, wait_s=TAKEN_OVER_S)).content)  # the first left its turn to be taken
+    gc.collect()
+    channel.send(noise)
+
+
+async def answer_on_a_full_disk(channel: Channel, url: str, more_pages: int) -> None:
+    """Answer at length while the database may grow by so many pages only; then go again on the same store."""
+    limit = Limit()
+    async with await ThreadStore.create(url) as store:
+        agent = Agent(model=ScriptedModel(["long " * 20_000] * 2), thread_store=store)
+        limit.set("pages", more_pages)
+        try:
+            channel.send((await agent.go(Thread(id="thread", messages=[order_without_file()]))).content[:5])
+        except StoreUnavailable as error:
+            channel.send(str(error))
+        limit.lift()
+        channel.send((await agent.go(Thread(id="thread", messages=[order_without_file()]))).content[:5])
+
+
+def order_without_file() -> Message:
+    """As it is delivered each time."""
+    return Message(id="thread", role="user", content="order thread")
+
+
+async def open_without_descriptors(channel: Channel, url: str) -> None:
+    """Make a store when no file can be opened any more."""
+    limit = Limit()
+    async with await ThreadStore.create(url):
+        pass  # what is imported on first use
+    limit.set("descriptors", 0)
+    try:
+        await ThreadStore.create(url)
+    except StoreUnavailable as error:
+        channel.send(str(error))
+    limit.lift()
+
+
+async def save_with_a_connection_that_was_read_only(channel: Channel, url: str, path: Path) -> None:
+    """Connections are opened while the file may not be written, which is allowed again before the saves."""
+    give_up_root_rights()
+    refused = []
+    async with await ThreadStore.create(url) as store:
+        thread = Thread(id="thread", messages=[Message(id="a", role="user", content="hello")])
+        await store.save_thread(thread)
+        os.chmod(path, 0o400)
+        await asyncio.gather(*(store.get_thread("thread") for _ in range(4)))
+        os.chmod(path, 0o600)
+        for number in range(8):
+            message = Message(id=str(number), role="user", content="and?")
+            try:
+                await store.save_thread(Thread(id="thread", messages=[message]))
+            except StoreUnavailable as error:
+                refused.append(str(error))
+    channel.send(refused)
+
+
+async def try_to_take_a_turn(channel: Channel, url: str) -> None:
+    """Try for the turn of a living process's run, without a file descriptor left."""
+    async with await ThreadStore.create(url) as store:
+        mine, thread = Thread(messages=[order_without_file()]), await store.get_thread("thread")
+        await store.save_thread(mine)
+        async with store.turn(mine):
+            pass
+        limit = Limit()
+        limit.set("descriptors", 0)
+        try:
+            async with store.turn(thread, wait_s=0.1):
+                channel.send("taken")
+        except ThreadBusy:
+            channel.send("busy")
+        limit.lift()
+
+
+async def read_and_close(channel: Channel, url: str) -> None:
+    """What another program does that looks into the database: the messages of the thread."""
+    async with await ThreadStore.create(url) as store:
+        thread = await store.get_thread("thread")
+    channel.send([message.id for message in thread.messages])
