@@ -39,11 +39,11 @@ class SqliteConnections:
     connection is open.
     """
 
-    def __init__(self, path: Path, location: str, inode: int) -> None:
+    def __init__(self, path: Path, location: str, inode: int | None) -> None:
         self._path = path
         self._location = location
-        self._inode = inode
-        self._beside: dict[str, int | None] = {}
+        self._made: dict[str, int | None] = {"": inode}
+        self._opened: dict[str, int | None] = {}
         self._open = 0
 
     def listen(self, engine: Engine) -> None:
@@ -68,7 +68,7 @@ class SqliteConnections:
         cursor.execute("PRAGMA user_version")  # a read, after which the files beside are open
         cursor.close()
         if self._open == 0:
-            self._beside = {suffix: self._inode_of(suffix) for suffix in ("-wal", "-shm")}
+            self._opened = {suffix: self._inode_of(suffix) for suffix in ("", "-wal", "-shm")}
         self._open += 1
 
     def _before_close(self, _connection: object, _record: object) -> None:
@@ -80,8 +80,7 @@ class SqliteConnections:
         connection.exec_driver_sql(connection.get_execution_options().get("narrator_begin", "BEGIN"))
 
     def _check(self) -> None:
-        opened = {"": self._inode} | (self._beside if self._open else {})
-        for suffix, inode in opened.items():
+        for suffix, inode in (self._opened if self._open else self._made).items():
             if inode is not None and self._inode_of(suffix) != inode:
                 raise StoreUnavailable(
                     f"{self._location}: the file {self._path.name + suffix!r} was removed or replaced while it was "
