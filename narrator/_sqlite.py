@@ -44,7 +44,7 @@ class SqliteConnections:
         self._location = location
         self._made: dict[str, int | None] = {"": inode}
         self._opened: dict[str, int | None] = {}
-        self._open = 0
+        self._open: set[int] = set()
 
     def listen(self, engine: Engine) -> None:
         """Do so from now on."""
@@ -67,12 +67,12 @@ class SqliteConnections:
             cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute("PRAGMA user_version")  # a read, after which the files beside are open
         cursor.close()
-        if self._open == 0:
+        if not self._open:
             self._opened = {suffix: self._inode_of(suffix) for suffix in ("", "-wal", "-shm")}
-        self._open += 1
+        self._open.add(id(connection))
 
-    def _before_close(self, _connection: object, _record: object) -> None:
-        self._open -= 1
+    def _before_close(self, connection: object, _record: object) -> None:
+        self._open.discard(id(connection))  # not in it if it could not be prepared
 
     def _begin(self, connection: Any) -> None:
         """The driver starts no transactions itself (isolation_level None): a writer takes the lock at once."""
