@@ -35,8 +35,8 @@ async def disturb(worker: Worker, chance: random.Random) -> bool:
     return False
 
 
-async def chaos(url: str, folder: Path, seconds: float, seed: int) -> int:
-    """Let it happen for so long, then let one worker finish; how many workers were killed."""
+async def chaos(url: str, folder: Path, seconds: float, seed: int) -> None:
+    """Let it happen for so long, and until two were killed; then let one worker finish."""
     chance, killed = random.Random(seed), 0
     events = {f"thread-{n}": [f"evt-{n}-{k}" for k in range(int(2 + seconds))] for n in range(THREADS)}
     async with opened(url, folder / "files"):
@@ -48,7 +48,7 @@ async def chaos(url: str, folder: Path, seconds: float, seed: int) -> int:
     with ExitStack() as stack:
         workers = [new_worker(stack) for _ in range(WORKERS)]
         ends_at = monotonic() + seconds
-        while monotonic() < ends_at:
+        while monotonic() < ends_at or killed < 2:
             await asyncio.sleep(chance.expovariate(3))
             place = chance.randrange(WORKERS)
             if await disturb(workers[place], chance):
@@ -68,13 +68,12 @@ async def chaos(url: str, folder: Path, seconds: float, seed: int) -> int:
             assert sorted(inputs) == sorted(own_events)
             places = [assert_answered(thread, event) for event in inputs]
             assert places == list(range(0, len(thread.messages), len(ROLES)))
-    return killed
 
 
 async def chaos_of_its_own(url: str, folder: Path, seconds: float) -> None:
     seed = random.randrange(sys.maxsize)
     try:
-        assert await chaos(url, folder, seconds, seed) > seconds / 3
+        await chaos(url, folder, seconds, seed)
     except BaseException as error:
         error.add_note(f"seed {seed}")
         raise

@@ -95,7 +95,9 @@ async def test_a_server_that_takes_the_connection_and_never_answers() -> None:
     server = await asyncio.start_server(silent, "127.0.0.1", 0)
     try:
         port = server.sockets[0].getsockname()[1]
-        await refused(f"postgresql://me:{SECRET}@127.0.0.1:{port}/db", StoreUnavailable, "cannot be reached")
+        await refused(
+            f"postgresql://me:{SECRET}@127.0.0.1:{port}/db", StoreUnavailable, "does not answer", "connect_timeout"
+        )
     finally:
         release.set()
         server.close()
