@@ -6,9 +6,11 @@ import asyncio
 import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from time import monotonic
 
+import asyncpg
 import pytest
 from sqlalchemy import make_url
 
@@ -271,6 +273,65 @@ async def test_exhausted_pool_is_an_error_and_the_turn_can_be_repeated(
             await agent.go(greeting())
         release.set()
         await keeper
+        assert (await agent.go(greeting())).content == "hello"
+        assert await stored(store) == [("user", "hello"), ("assistant", "hello")]
+
+
+@asynccontextmanager
+async def another_program(url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection of its own."""
+    connection = await asyncpg.connect(url.replace("+asyncpg", ""))
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def test_row_that_another_program_locks_is_waited_for(postgres_url: str) -> None:
+    async with await ThreadStore.create(postgres_url) as store, another_program(postgres_url) as other:
+        locked, release = asyncio.Event(), asyncio.Event()
+
+        async def lock_the_thread() -> str:
+            async with other.transaction():
+                await other.execute("SELECT 1 FROM narrator_threads FOR UPDATE")
+                locked.set()
+                await release.wait()
+            return "let go"
+
+        async def waiting_for_it() -> int:
+            return int(await other.fetchval("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
+
+        script = ScriptedModel([calls(("lock_the_thread", {})), "done"])
+        agent = Agent(model=script, tools=[lock_the_thread], thread_store=store)
+        run = asyncio.create_task(agent.go(greeting()))
+        await locked.wait()
+        plain = Thread(id="t", messages=[Message(id="n", role="user", content="x")])
+        save = asyncio.create_task(store.save_thread(plain))
+        async with asyncio.timeout(10):
+            while not await waiting_for_it():
+                await asyncio.sleep(0.01)
+        release.set()
+        await save
+        assert (await run).content == "done"
+        assert [role for role, _ in await stored(store)] == ["user", "assistant", "tool", "assistant", "user"]
+
+
+async def test_full_disk_of_the_server_is_an_error_and_the_turn_can_be_repeated(postgres_url: str) -> None:
+    """A trigger raises what the server does when it has no space left for a message of the model."""
+    async with await ThreadStore.create(postgres_url) as store, another_program(postgres_url) as other:
+        await other.execute(
+            """
+            CREATE FUNCTION no_space() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN RAISE 'could not extend file: No space left on device' USING ERRCODE = 'disk_full'; END $$;
+            CREATE TRIGGER no_space BEFORE INSERT ON narrator_messages
+            FOR EACH ROW WHEN (NEW.role = 'assistant') EXECUTE FUNCTION no_space();
+            """
+        )
+        agent = Agent(model=ScriptedModel(["lost", "hello"]), thread_store=store)
+        with pytest.raises(StoreUnavailable, match="the server's disk is full; free some space and try again"):
+            await agent.go(greeting())
+        assert await stored(store) == [("user", "hello")]
+        await other.execute("DROP FUNCTION no_space CASCADE")
         assert (await agent.go(greeting())).content == "hello"
         assert await stored(store) == [("user", "hello"), ("assistant", "hello")]
 
