@@ -18,7 +18,7 @@ PUBLIC = {
         ThreadSummary ToolCall Turn Usage
     """,
     "tyler": """
-        Agent Attachment ConfigurationError Event FileNotFound FileStore FileStoreMissing FileTooLarge Finished
+        Agent Attachment Budget ConfigurationError Event FileNotFound FileStore FileStoreMissing FileTooLarge Finished
         LeaseLost LitellmModel LocalModelUnavailable
         Message MessageAdded MessageConflict Model ModelAnswerBroken ModelError ModelKeyError
         ModelNotFound ModelRateLimited ModelRefused ModelUnavailable NarratorError NothingToAnswer OwnerMismatch

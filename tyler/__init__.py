@@ -24,6 +24,7 @@ from narrator import (
 )
 from tyler._litellm import LitellmModel
 from tyler.agent import Agent
+from tyler.budget import Budget
 from tyler.errors import (
     LocalModelUnavailable,
     ModelAnswerBroken,
@@ -44,6 +45,7 @@ from tyler.tools import Tool, ToolContext, ToolResult, tool
 __all__ = [
     "Agent",
     "Attachment",
+    "Budget",
     "ConfigurationError",
     "Event",
     "FileNotFound",

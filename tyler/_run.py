@@ -6,24 +6,42 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 from narrator import FileStore, FileStoreMissing, FileTooLarge, Message, NarratorError, ToolCall
 from narrator._settle import settled_task
-from tyler import _attachments, wire
-from tyler._steps import FAILED, INTERRUPTED, AskModel, RunTools, calls_without_result, next_action, window
+from tyler._steps import (
+    FAILED,
+    INTERRUPTED,
+    AskModel,
+    RunTools,
+    calls_without_result,
+    next_action,
+    repeats_failure,
+    window,
+)
 from tyler._unsaved import RunTurn
+from tyler._view import View
+from tyler.budget import Budget, Limit
 from tyler.errors import ModelAnswerBroken, NothingToAnswer
 from tyler.events import Event, MessageAdded, TextDelta, ToolFinished, ToolStarted
 from tyler.model import Model, Reply, Request
+from tyler.result import total_usage
 from tyler.tools import Tool, ToolContext, ToolResult, run_tool
 
 logger = logging.getLogger("tyler")
+T = TypeVar("T")
 
 UNKNOWN_OUTCOME = "The run was interrupted while this call was under way; whether it had an effect is unknown."
 CANCELLED = "The run was cancelled before this call was started; it was not run."
 CANCELLED_UNKNOWN = "The run was cancelled while this call was under way; whether it had an effect is unknown."
+OUT_OF_TIME = "The run's time was used up before this call was started; it was not run."
+OUT_OF_TIME_UNKNOWN = "The run's time was used up while this call was under way; whether it had an effect is unknown."
 _STUBBORN_S = 1.0  # a tool that ignores its cancellation is waited for so long
+
+
+class _OutOfTime(Exception):
+    """The budget's seconds are over, and something was under way."""
 
 
 class Run:
@@ -40,19 +58,22 @@ class Run:
         definitions: list[dict[str, Any]],
         files: FileStore | None,
         deps: object,
+        budget: Budget,
     ) -> None:
         self.turn = turn
         self.added: list[Message] = []
-        self.model_calls = 0
-        self._purpose = purpose
+        self._budget = budget
+        self._steps = self._tool_calls = 0
+        self._limit: Limit | None = None  # the one that a step ran into
+        self._ends_at = None if budget.seconds is None else asyncio.get_running_loop().time() + budget.seconds
         self._tools = tools
         self._definitions = definitions
         self._model = model
+        self._view = View(turn.thread.id, model, purpose, files)
         self._files = files
         self._deps = deps
         self._part = {message.id for message in window(turn.thread.messages, upto)}
         self._adding = asyncio.Lock()  # tools end at any time, and where a result stands depends on the others
-        self._chats: dict[str, wire.Chat] = {}  # each message is converted once, not once a step
 
     def messages(self) -> list[Message]:
         """This run's part of the thread: what it answers, and what it added. What others append is not in it."""
@@ -60,6 +81,14 @@ class Run:
         if not part:
             raise NothingToAnswer(f"the messages of thread {self.turn.thread.id!r} were removed while it was answered")
         return part
+
+    def stop(self) -> Limit | Literal["repeated_failure"] | None:
+        """Why the model must not be asked again (promise P14); the thread is valid, and another `go` takes it up."""
+        if self._limit is not None:
+            return self._limit
+        if repeats_failure(self.added):
+            return "repeated_failure"
+        return "time_limit" if self._left_s() == 0 else self._budget.used_up(self._steps, total_usage(self.added))
 
     async def perform(self, action: AskModel | RunTools) -> AsyncGenerator[Event, None]:
         """Do the next thing. Who cancels does not want open calls run later: they are closed then."""
@@ -70,33 +99,49 @@ class Run:
                     yield event
         except (asyncio.CancelledError, GeneratorExit):
             try:
-                await settled_task(self._close_calls())
+                await settled_task(self._close_calls(CANCELLED, CANCELLED_UNKNOWN))
             except (NarratorError, NothingToAnswer) as error:
                 logger.warning("open calls could not be closed: %s", type(error).__name__)
             raise
+        except _OutOfTime:
+            self._limit = "time_limit"
+            await self._close_calls(OUT_OF_TIME, OUT_OF_TIME_UNKNOWN)
 
     async def _ask_model(self) -> AsyncGenerator[Event, None]:
-        """Stream an answer and store it. What was streamed before a cancellation is kept, marked as interrupted."""
-        self.model_calls += 1
+        """Stream an answer and store it. What was streamed before it was stopped is kept, marked as interrupted."""
+        self._steps += 1
         seen = self.messages()
-        request = Request(await self._view(seen), self._definitions)
+        request = Request(await self._view.of(seen), self._definitions)
         behind = seen[-1].id
         text: list[str] = []
         reply: Reply | None = None
         try:
             async with aclosing(self._model.stream(request)) as pieces:
-                async for piece in pieces:
+                while (piece := await self._next(pieces)) is not None:
                     if isinstance(piece, Reply):
                         reply = piece
                     else:
                         text.append(piece)
                         yield TextDelta(piece)
-        except (asyncio.CancelledError, GeneratorExit):
+        except (asyncio.CancelledError, GeneratorExit, _OutOfTime):
             await settled_task(self._keep_partial("".join(text), behind))
             raise
         if reply is None:
             raise ModelAnswerBroken(f"{self._model!r} ended its stream without a Reply")
         yield await self._add(_answer(reply), behind)
+
+    async def _next(self, pieces: AsyncGenerator[T, None]) -> T | None:
+        """The next piece, if there is one and time for it."""
+        try:
+            async with asyncio.timeout_at(self._ends_at) as limit:
+                return await anext(pieces, None)
+        except TimeoutError as error:
+            if limit.expired():
+                raise _OutOfTime from error
+            raise
+
+    def _left_s(self) -> float | None:
+        return None if self._ends_at is None else max(self._ends_at - asyncio.get_running_loop().time(), 0)
 
     async def _keep_partial(self, text: str, behind: str) -> None:
         if not text:
@@ -114,16 +159,23 @@ class Run:
         lost = [call for call in calls if call.id in states and not self._may_repeat(call)]
         for call in lost:
             yield await self._add_result(asked, call, ToolResult(UNKNOWN_OUTCOME, failed=True))
-        runnable = [call for call in calls if call not in lost]
+        runnable, beyond = self._within_budget([call for call in calls if call not in lost])
+        for call in beyond:
+            yield await self._add_result(asked, call, ToolResult(self._beyond_budget(), failed=True))
         if not runnable:
             return
+        if self._left_s() == 0:
+            raise _OutOfTime
+        self._tool_calls += len(runnable)
         await self.turn.start_calls(asked.id, [call.id for call in runnable])
         tasks = {asyncio.create_task(self._call(asked, call)): call for call in runnable}
         try:
             for call in runnable:
                 yield ToolStarted(call)
             while tasks:
-                done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                done, _ = await asyncio.wait(tasks, timeout=self._left_s(), return_when=asyncio.FIRST_COMPLETED)
+                if not done:
+                    raise _OutOfTime
                 for task in sorted(done, key=lambda task: runnable.index(tasks[task])):
                     call = tasks.pop(task)
                     result, added = task.result()
@@ -133,14 +185,25 @@ class Run:
             if tasks:  # cancelled, or a write failed: nothing goes on running behind the caller's back
                 await settled_task(_end(tasks))
 
-    async def _close_calls(self) -> None:
+    def _within_budget(self, calls: list[ToolCall]) -> tuple[list[ToolCall], list[ToolCall]]:
+        """The calls that may be run, and those that are too many; with those the run ends."""
+        most = self._budget.tool_calls
+        left = len(calls) if most is None else max(most - self._tool_calls, 0)
+        if left < len(calls):
+            self._limit = "tool_call_limit"
+        return calls[:left], calls[left:]
+
+    def _beyond_budget(self) -> str:
+        return f"This call was not run: the run has used up its {self._budget.tool_calls} tool calls."
+
+    async def _close_calls(self, not_started: str, started: str) -> None:
         """Give each open call a result that says how far it came."""
         action = next_action(self.messages())
         if not isinstance(action, RunTools):
             return
         states = await self.turn.call_states(action.message.id)
         for call in action.open_calls:
-            text = CANCELLED_UNKNOWN if call.id in states else CANCELLED
+            text = started if call.id in states else not_started
             await self._add_result(action.message, call, ToolResult(text, failed=True))
 
     def _may_repeat(self, call: ToolCall) -> bool:
@@ -197,30 +260,6 @@ class Run:
         await self.turn.append(message, behind=behind, finishes=finishes)
         self.added.append(message)
         return MessageAdded(message)
-
-    async def _view(self, messages: list[Message]) -> list[wire.Chat]:
-        """What the model sees: the purpose, and this part of the thread in valid form."""
-        following = [*messages[1:], None]
-        chats = [
-            await self._converted(message)
-            for message, after in zip(messages, following, strict=True)
-            # An answer that was cut short is asked for anew, and then the whole one stands behind it.
-            if not (message.metadata.get(INTERRUPTED) and (after is None or after.role == "assistant"))
-        ]
-        purpose: list[wire.Chat] = [{"role": "system", "content": self._purpose}] if self._purpose else []
-        view = purpose + wire.valid_chat(chats)
-        if not view:
-            raise NothingToAnswer(f"thread {self.turn.thread.id!r} has no message that a model could read; add one")
-        return view
-
-    async def _converted(self, message: Message) -> wire.Chat:
-        if message.id not in self._chats:
-            parts = []
-            if message.attachments:
-                vision = message.role == "user" and await self._model.takes_images()
-                parts = [await _attachments.to_part(a, self._files, vision=vision) for a in message.attachments]
-            self._chats[message.id] = wire.to_chat(message, parts)
-        return self._chats[message.id]
 
 
 def _answer(reply: Reply) -> Message:

@@ -15,9 +15,10 @@ from narrator import FileStore, Message, Thread, ThreadStore
 from narrator.errors import ConfigurationError
 from tyler._litellm import LitellmModel
 from tyler._run import Run
-from tyler._steps import INPUTS, AskModel, Done, next_action, repeats_failure
+from tyler._steps import INPUTS, AskModel, Done, next_action
 from tyler._sync import run_sync
 from tyler._unsaved import RunTurn, unsaved_turn
+from tyler.budget import Budget
 from tyler.errors import NothingToAnswer
 from tyler.events import Event, Finished
 from tyler.model import Model
@@ -25,7 +26,7 @@ from tyler.result import Result, Status
 from tyler.tools import collect
 
 DEFAULT_WAIT_S = 60.0
-DEFAULT_MAX_STEPS = 50
+DEFAULT_BUDGET = Budget()
 _STATUS_OF_FINISH: Mapping[object, Status] = {"length": "cut", "filtered": "filtered"}
 
 
@@ -35,7 +36,7 @@ class Agent:
     `model_name` is litellm's ("gpt-4o", "anthropic/claude-sonnet-4-5"); `model` any other Model instead, such as
     `tyler.testing.ScriptedModel`. `tools` are plain typed functions, `@tool`s, or lists of them. Without
     `thread_store` nothing is kept but in the Thread object; `file_store` takes the attachments. `model_params`
-    go to each request. `max_steps`: model calls in one run.
+    go to each request. `budget`: what each run may use up; 50 model calls unless given.
     """
 
     def __init__(
@@ -51,15 +52,13 @@ class Agent:
         api_base: str | None = None,
         api_key: str | None = None,
         model_params: Mapping[str, Any] | None = None,
-        max_steps: int = DEFAULT_MAX_STEPS,
+        budget: Budget = DEFAULT_BUDGET,
     ) -> None:
         if (model_name is None) == (model is None):
             raise ConfigurationError(f"agent {name!r} needs a model: pass model_name='gpt-4o', or model=, not both")
-        if max_steps < 1:
-            raise ConfigurationError(f"max_steps is {max_steps!r}; a run needs at least 1")
         self.name = name
         self.purpose = purpose
-        self.max_steps = max_steps
+        self.budget = budget
         self.tools_by_name = collect(tools)
         self.tool_definitions = [tool.definition() for tool in self.tools_by_name.values()]
         self.thread_store = thread_store
@@ -71,13 +70,19 @@ class Agent:
             thread_store.use_files(file_store)
 
     async def stream(
-        self, thread: Thread | str, *, wait_s: float = DEFAULT_WAIT_S, deps: object = None
+        self,
+        thread: Thread | str,
+        *,
+        wait_s: float = DEFAULT_WAIT_S,
+        deps: object = None,
+        budget: Budget | None = None,
     ) -> AsyncGenerator[Event, None]:
         """Answer the thread, step by step; the last event is Finished. Every message is stored before its event.
 
         What is new in `thread` is stored at once; then the run waits up to `wait_s` for the thread's turn, and
         answers. A message whose answer is recorded already gets that answer and no model is called. An
-        interrupted run is taken up where it stopped. Tools find `deps` in their ToolContext. Raises NothingToAnswer,
+        interrupted run is taken up where it stopped. Tools find `deps` in their ToolContext; `budget` is for this run
+        instead of the agent's. Raises NothingToAnswer,
         ThreadBusy, LeaseLost, ModelError, and what `save_thread` raises; what was stored stays stored.
         """
         thread = _as_thread(thread)
@@ -92,10 +97,11 @@ class Agent:
                 definitions=self.tool_definitions,
                 files=self._files(thread),
                 deps=deps,
+                budget=budget or self.budget,
             )
             status: Status = "completed"
             while not isinstance(action := next_action(run.messages()), Done):
-                if isinstance(action, AskModel) and (stop := self._stop(run)):
+                if isinstance(action, AskModel) and (stop := run.stop()):
                     status = stop
                     break
                 async with aclosing(run.perform(action)) as events:
@@ -103,17 +109,31 @@ class Agent:
                         yield event
         yield Finished(_result(run, thread, status))
 
-    async def go(self, thread: Thread | str, *, wait_s: float = DEFAULT_WAIT_S, deps: object = None) -> Result:
+    async def go(
+        self,
+        thread: Thread | str,
+        *,
+        wait_s: float = DEFAULT_WAIT_S,
+        deps: object = None,
+        budget: Budget | None = None,
+    ) -> Result:
         """Answer the thread (text makes a new one): `stream`, drained. See there for what it stores and raises."""
-        async with aclosing(self.stream(thread, wait_s=wait_s, deps=deps)) as events:
+        async with aclosing(self.stream(thread, wait_s=wait_s, deps=deps, budget=budget)) as events:
             async for event in events:
                 if isinstance(event, Finished):
                     return event.result
         raise AssertionError("a stream ends with Finished or an exception")
 
-    def go_sync(self, thread: Thread | str, *, wait_s: float = DEFAULT_WAIT_S, deps: object = None) -> Result:
+    def go_sync(
+        self,
+        thread: Thread | str,
+        *,
+        wait_s: float = DEFAULT_WAIT_S,
+        deps: object = None,
+        budget: Budget | None = None,
+    ) -> Result:
         """`go` for scripts; works inside a running loop (a notebook) too, which it blocks."""
-        return run_sync(self.go(thread, wait_s=wait_s, deps=deps))
+        return run_sync(self.go(thread, wait_s=wait_s, deps=deps, budget=budget))
 
     async def close(self) -> None:
         """Give back the model's connections of this event loop. The stores are their owner's to close."""
@@ -129,12 +149,6 @@ class Agent:
 
     def __repr__(self) -> str:
         return f"Agent({self.name!r}, {self.model!r}, tools={list(self.tools_by_name)!r})"
-
-    def _stop(self, run: Run) -> Status | None:
-        """Why the run must not ask the model again (promise P14); the thread is valid, and `go` takes it up."""
-        if repeats_failure(run.added):
-            return "repeated_failure"
-        return "step_limit" if run.model_calls == self.max_steps else None
 
     def _files(self, thread: Thread) -> FileStore | None:
         """Where this thread's files are: its owner's, if it has one."""

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 from narrator import Message, Thread, Usage
 from narrator._html import message_row, table
+from tyler.budget import Limit
 
-Status = Literal["completed", "cut", "filtered", "step_limit", "repeated_failure"]
+Status = Literal["completed", "cut", "filtered", "repeated_failure"] | Limit
+
+
+def total_usage(messages: Iterable[Message]) -> Usage:
+    """What these messages have cost together; the cost is None where that of one is unknown."""
+    counted = [message.usage for message in messages if message.usage is not None]
+    return sum(counted[1:], counted[0]) if counted else Usage()
 
 
 @dataclass(frozen=True)
@@ -17,9 +25,9 @@ class Result:
 
     `status`: "completed"; "cut" when the model stopped at its length limit, and "filtered" when the
     provider's filter stopped it, so `content` is not whole;
-    "step_limit" when `max_steps` ended the run behind the last results, "repeated_failure" when the model made
-    the same failing call three times; `go` takes either up again. `replayed`: the answer was recorded
-    before and no model was called; `new_messages` are then the recorded ones.
+    "step_limit", "tool_call_limit", "time_limit", "token_limit" or "cost_limit" when its Budget ended the run,
+    "repeated_failure" when the model made the same failing call three times; `go` takes it up again.
+    `replayed`: the answer was recorded before and no model was called; `new_messages` are then the recorded ones.
     """
 
     thread: Thread
@@ -35,8 +43,7 @@ class Result:
     @property
     def usage(self) -> Usage:
         """Tokens and cost of this run's model calls; zero tokens when it was replayed."""
-        counted = [m.usage for m in self.new_messages if m.usage is not None and not self.replayed]
-        return sum(counted[1:], counted[0]) if counted else Usage()
+        return total_usage([] if self.replayed else self.new_messages)
 
     def _repr_html_(self) -> str:
         note = " (replayed)" if self.replayed else ""

@@ -11,6 +11,7 @@ from narrator.errors import ConfigurationError, LeaseLost
 from tests.model_server import violations
 from tyler import (
     Agent,
+    Budget,
     Event,
     Finished,
     MessageAdded,
@@ -175,17 +176,6 @@ async def test_result_of_a_run_with_usage_and_a_length_limit(store: ThreadStore)
     assert (await store.get_thread("t")).messages[-1].usage == used
     again = await agent.go(thread)
     assert (again.replayed, again.status, again.content, again.usage) == (True, "cut", "It is n", Usage())
-
-
-async def test_max_steps_ends_with_a_valid_thread(store: ThreadStore) -> None:
-    model = ScriptedModel([calls(("now", {})), calls(("now", {})), "done"])
-    agent = Agent(model=model, tools=[now], thread_store=store, max_steps=2)
-    thread = Thread(messages=[said()])
-    result = await agent.go(thread)
-    assert result.status == "step_limit"
-    assert [m.role for m in thread.messages] == ["user", "assistant", "tool", "assistant", "tool"]
-    result = await agent.go(thread)
-    assert (result.status, result.content, result.replayed) == ("completed", "done", False)
 
 
 async def test_a_delivered_message_gives_the_recorded_answer(store: ThreadStore) -> None:
@@ -423,7 +413,7 @@ async def test_repeated_call_ids_in_one_message_are_run_once(store: ThreadStore)
     [
         (Agent, "needs a model"),
         (lambda: Agent(model_name="gpt-4", model=ScriptedModel([])), "not both"),
-        (lambda: Agent(model=ScriptedModel([]), max_steps=0), "max_steps is 0"),
+        (lambda: Agent(model=ScriptedModel([]), budget=Budget(steps=0)), "the budget's steps is 0"),
     ],
 )
 def test_an_agent_that_cannot_work_is_refused_at_once(make: Callable[[], Agent], what: str) -> None:
