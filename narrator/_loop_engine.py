@@ -32,11 +32,13 @@ class LoopEngine:
     def _note(self, connection: Any, _record: object) -> None:
         self._drivers.add(connection.driver_connection)
 
-    async def abandon(self) -> None:
-        """Close connections whose loop is closed, so that the drivers themselves cannot; called from another loop."""
+    def abandon(self) -> None:
+        """Close connections whose loop is closed, so that the drivers themselves cannot; called without a loop."""
         for driver in list(self._drivers):
             if stop := getattr(driver, "stop", None):  # aiosqlite: closes the file and ends its thread
-                await stop()
+                stop()
+                # Its own future would be waited for in vain if the thread had ended before (a cancelled operation).
+                driver._thread.join()
             elif (transport := getattr(driver, "_transport", None)) is not None:  # asyncpg: the server lets go
                 with contextlib.suppress(OSError):
                     transport.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
@@ -89,15 +91,10 @@ class LoopEngines:
         with self._lock:
             closed = [loop for loop, engine in self._engines.items() if loop.is_closed() and engine.pid == me]
             ended = [self._engines.pop(loop) for loop in closed]
-        if ended:  # from a thread with a loop of its own, for a caller here may not be async
-            thread = threading.Thread(target=asyncio.run, args=(_abandon(ended),))
+        for engine in ended:  # from a thread without a loop, for aiosqlite would answer to the running one
+            thread = threading.Thread(target=engine.abandon)
             thread.start()
             thread.join()
-
-
-async def _abandon(engines: list[LoopEngine]) -> None:
-    for engine in engines:
-        await engine.abandon()
 
 
 # Those of this process: SQLite's locks are kept for each file of a process, whichever store opened it.

@@ -39,6 +39,8 @@ async def settled(function: Callable[[*Ts], T], *args: *Ts) -> T:
 async def settled_task(coroutine: Coroutine[Any, Any, T]) -> T:
     """The coroutine's result; a cancelled caller waits for its end, then gets its CancelledError."""
     task = asyncio.create_task(coroutine)
+    # The end of asyncio.run cancels every registered task, this one in mid-write too; it waits for the caller's.
+    asyncio.tasks._unregister_task(task)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:

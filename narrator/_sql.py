@@ -123,20 +123,33 @@ class SqlBackend:
         loop_engine = self._engines.current()
         if not self._sqlite:
             options = {} if write else {"isolation_level": "REPEATABLE READ"}
-            async with loop_engine.engine.connect() as connection:
+            async with _connected(loop_engine.engine) as connection:
                 if options:
                     await connection.execution_options(**options)
                 async with connection.begin():
                     yield connection
         elif write:
-            async with loop_engine.writers.turn(self._patience_s) as enter, loop_engine.engine.connect() as connection:
+            async with (
+                loop_engine.writers.turn(self._patience_s) as enter,
+                _connected(loop_engine.engine) as connection,
+            ):
                 await connection.execution_options(narrator_begin="BEGIN IMMEDIATE")
                 async with connection.begin():
                     enter()
                     yield connection
         else:
-            async with loop_engine.engine.begin() as connection:
+            async with _connected(loop_engine.engine) as connection, connection.begin():
                 yield connection
 
     def _create_engine(self) -> AsyncEngine:
         return create_engine(self._url, self._pool, self._inode)
+
+
+@asynccontextmanager
+async def _connected(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """A connection, given back here: SQLAlchemy's own `async with` leaves that to a task, which can be cancelled."""
+    connection = await engine.connect()
+    try:
+        yield connection
+    finally:
+        await connection.close()
