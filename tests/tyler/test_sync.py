@@ -1,16 +1,13 @@
-"""go_sync: in a script, in threads, inside a running loop, and with Ctrl-C."""
+"""go_sync: in a script, in threads, inside a running loop. Ctrl-C in whole programs: test_interrupts.py."""
 
 import asyncio
 import os
 import signal
-import subprocess
-import sys
-import textwrap
 import threading
-from pathlib import Path
 
 import pytest
 
+from tests.garbage import collected
 from tyler import Agent
 from tyler._sync import run_sync
 from tyler.testing import ScriptedModel, calls
@@ -66,40 +63,44 @@ def test_after_a_fork_the_child_has_a_loop_of_its_own() -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 
 
-def test_ctrl_c_unwinds_before_the_script_ends(tmp_path: Path) -> None:
-    """The words streamed so far are in the database when the process is gone, and it says no more than it must."""
-    script = tmp_path / "script.py"
-    script.write_text(
-        textwrap.dedent(
-            f"""
-            import asyncio
-            from tyler import Agent, Message, Thread, ThreadStore
-            from tyler.testing import ScriptedModel
+def test_ctrl_c_leaves_no_exception_that_nobody_saw(caplog: pytest.LogCaptureFixture) -> None:
+    """The run fails while it unwinds; the caller is told of the Ctrl-C."""
+    under_way = threading.Event()
 
-            class Hanging(ScriptedModel):
-                async def stream(self, request):
-                    yield "some words"
-                    print("said", flush=True)
-                    await asyncio.sleep(600)
+    async def fail_at_the_end() -> None:
+        under_way.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise ZeroDivisionError
 
-            store = asyncio.run(ThreadStore.create("sqlite:///{tmp_path}/a.db"))
-            thread = Thread(id="t", messages=[Message(role="user", content="hi")])
-            try:
-                Agent(model=Hanging([]), thread_store=store).go_sync(thread)
-            except KeyboardInterrupt:
-                print([m.text for m in thread.messages], flush=True)
-            """
-        )
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-W", "error", str(script)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "said\n"
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=20)
-    assert (out, process.returncode) == ("['hi', 'some words']\n", 0), err
+    def interrupt() -> None:
+        under_way.wait()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    with collected(), pytest.raises(KeyboardInterrupt):
+        run_sync(fail_at_the_end())
+    assert caplog.messages == []
+
+
+async def test_a_cancelled_caller_cancels_the_run() -> None:
+    """As Ctrl-C does under asyncio.run, whose signal handler cancels the task that stands in go_sync."""
+    task = asyncio.current_task()
+    assert task is not None
+    under_way = threading.Event()
+
+    async def hang() -> None:
+        under_way.set()
+        await asyncio.Event().wait()
+
+    def cancel() -> None:
+        under_way.wait()
+        task.cancel()
+
+    threading.Thread(target=cancel).start()
+    with pytest.raises(asyncio.CancelledError):
+        run_sync(hang())
+    task.uncancel()
+    with pytest.raises(asyncio.CancelledError):  # the task's own, which it could not hear meanwhile
+        await asyncio.sleep(0)
