@@ -19,6 +19,7 @@ from narrator import Usage
 from tyler._answer import Answer
 from tyler._model_errors import classified
 from tyler._provider_stream import ProviderStream
+from tyler._tool_thread import in_tool_thread
 from tyler.errors import ModelNotFound, ModelRateLimited, ModelUnavailable
 from tyler.model import Reply, Request
 
@@ -152,7 +153,8 @@ class LitellmModel:
 
 
 async def _litellm() -> ModuleType:
-    return await asyncio.to_thread(_import_litellm)
+    # Not in the default executor: Ctrl-C in the first seconds of a program would wait for the end of the import.
+    return await in_tool_thread(_import_litellm)
 
 
 def _import_litellm() -> ModuleType:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import signal
 import sys
+import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Any
@@ -56,7 +57,16 @@ TOOLS: dict[str, Any] = {
 }
 
 
+def say_when_litellm_is_being_imported() -> None:
+    while "litellm" not in sys.modules:
+        time.sleep(0.001)
+    say()
+
+
 def agent_for(work: str, store: ThreadStore) -> Agent:
+    if work == "import":
+        threading.Thread(target=say_when_litellm_is_being_imported).start()
+        return Agent(model_name="gpt-4", api_base="http://127.0.0.1:9", api_key="none", thread_store=store)
     if work == "model":
         return Agent(model=Hanging([]), thread_store=store)
     name = getattr(TOOLS[work], "name", None) or TOOLS[work].__name__
@@ -136,7 +146,7 @@ def program(url: str, front: str, work: str) -> None:
         FRONTS[front](agent_for(work, store), thread)
     except KeyboardInterrupt:
         print("interrupted", flush=True)
-    print([message.text for message in thread.messages][1:], flush=True)
+    print([message.text for message in thread.messages], flush=True)
 
 
 async def open_store(url: str) -> ThreadStore:

@@ -26,6 +26,7 @@ GONE_WITHIN_S = 3.0
 OFTEN = [
     ("sqlite", "awaited", "sync tool"),
     ("sqlite", "awaited", "sync stream tool"),
+    ("sqlite", "awaited", "import"),
     ("sqlite", "in_the_background", "model"),
     ("sqlite", "beside_others", "limited sync tool"),
     ("sqlite", "sync", "model"),
@@ -33,7 +34,7 @@ OFTEN = [
     ("sqlite", "with_sigterm_as_cancellation", "model"),
     ("postgresql", "in_the_background", "sync tool"),
 ]
-ALL = [(backend, front, work) for backend in BACKENDS[1:] for front in FRONTS for work in ["model", *TOOLS]]
+ALL = [(backend, front, work) for backend in BACKENDS[1:] for front in FRONTS for work in ["model", "import", *TOOLS]]
 CASES = [*OFTEN, *(pytest.param(*case, marks=pytest.mark.deep) for case in ALL if case not in OFTEN)]
 
 
@@ -64,7 +65,7 @@ async def test_a_program_that_is_interrupted_is_gone_and_leaves_a_whole_thread(
     assert (err, process.returncode) == ("", 0)
     *interrupted, told = out.splitlines()
     assert interrupted == ([] if by_sigterm else ["interrupted"])
-    last = "some words" if work == "model" else CANCELLED_UNKNOWN
+    last = {"model": "some words", "import": "hi"}.get(work, CANCELLED_UNKNOWN)
     assert ast.literal_eval(told)[-1] == last
     async with await ThreadStore.create(sql_url) as store:
         thread = await store.get_thread("t")
