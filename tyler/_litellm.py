@@ -17,9 +17,9 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, stop
 
 from narrator import Usage
 from tyler._answer import Answer
+from tyler._daemon_thread import in_daemon_thread
 from tyler._model_errors import classified
 from tyler._provider_stream import ProviderStream
-from tyler._tool_thread import in_tool_thread
 from tyler.errors import ModelNotFound, ModelRateLimited, ModelUnavailable
 from tyler.model import Reply, Request
 
@@ -154,7 +154,7 @@ class LitellmModel:
 
 async def _litellm() -> ModuleType:
     # Not in the default executor: Ctrl-C in the first seconds of a program would wait for the end of the import.
-    return await in_tool_thread(_import_litellm)
+    return await in_daemon_thread(_import_litellm)
 
 
 def _import_litellm() -> ModuleType:

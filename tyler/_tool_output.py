@@ -16,7 +16,7 @@ from pydantic_core import to_json, to_jsonable_python
 
 from narrator._values import clean_text
 from narrator.attachment import Attachment
-from tyler._tool_thread import in_tool_thread
+from tyler._daemon_thread import in_daemon_thread
 
 MAX_OUTPUT_CHARS = 100_000
 MAX_FILE_BYTES = 50_000_000
@@ -71,7 +71,7 @@ async def drain(value: Any) -> Any:
     """
     if isinstance(value, AsyncIterator):
         return await _drain_async(value)
-    return await in_tool_thread(lambda: _drain_sync(value)) if isinstance(value, Iterator) else value
+    return await in_daemon_thread(lambda: _drain_sync(value)) if isinstance(value, Iterator) else value
 
 
 def _drain_sync(stream: Iterator[Any]) -> Any:

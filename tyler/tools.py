@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, overload
 from pydantic import ValidationError
 
 from narrator._values import clean_text
+from tyler._daemon_thread import in_daemon_thread
 from tyler._schema import Signature, underlying
 from tyler._tool_output import ToolResult, cap_output, drain, to_result
-from tyler._tool_thread import in_tool_thread
 
 if TYPE_CHECKING:
     from narrator.file_store import FileStore
@@ -234,7 +234,7 @@ async def _invoke(function: Callable[..., Any], args: list[Any], kwargs: dict[st
     if _is_async(function) or _is_async(type(function).__call__):  # the latter for callable objects
         value = function(*args, **kwargs)
     else:
-        value = await in_tool_thread(lambda: function(*args, **kwargs))
+        value = await in_daemon_thread(lambda: function(*args, **kwargs))
     while inspect.isawaitable(value):
         value = await value
     return value
