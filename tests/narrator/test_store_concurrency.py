@@ -11,6 +11,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -260,7 +261,9 @@ async def test_a_save_cancelled_anywhere_is_whole_or_not_at_all(store: ThreadSto
     cancelled = 0
     thread = await stored(store, "a", "b")
     with nothing_unretrieved():
-        for number in range(60):
+        for number in count():
+            if number >= 60 and cancelled:  # in memory a save is seldom met
+                break
             thread.add_message(said(f"m{number}"))
             thread.messages[0].content = f"edit {number}"
             thread.metadata["n"] = number
@@ -273,7 +276,6 @@ async def test_a_save_cancelled_anywhere_is_whole_or_not_at_all(store: ThreadSto
             await store.save_thread(thread)
             assert await store.get_thread(thread.id) == thread
             assert checked_out(store) == 0
-    assert cancelled
 
 
 async def test_a_turn_cancelled_anywhere_is_given_back(store: ThreadStore) -> None:
