@@ -19,6 +19,7 @@ import pytest
 from tests.faults.conversation import ROLES, Journal, assert_answered, assert_sound, opened
 from tests.faults.processes import Worker
 from tests.faults.workers import deliver_again_and_again, deliver_each
+from tests.postgres_server import PostgresServer
 
 THREADS = 3
 WORKERS = 3
@@ -35,8 +36,8 @@ async def disturb(worker: Worker, chance: random.Random) -> bool:
     return False
 
 
-async def chaos(url: str, folder: Path, seconds: float, seed: int) -> None:
-    """Let it happen for so long, and until two were killed; then let one worker finish."""
+async def chaos(url: str, folder: Path, seconds: float, seed: int, server: PostgresServer | None) -> None:
+    """Let it happen for so long, and until two were killed; then let one worker finish. `server`: it crashes too."""
     chance, killed = random.Random(seed), 0
     events = {f"thread-{n}": [f"evt-{n}-{k}" for k in range(int(2 + seconds))] for n in range(THREADS)}
     async with opened(url, folder / "files"):
@@ -50,6 +51,8 @@ async def chaos(url: str, folder: Path, seconds: float, seed: int) -> None:
         ends_at = monotonic() + seconds
         while monotonic() < ends_at or killed < 2:
             await asyncio.sleep(chance.expovariate(3))
+            if server is not None and chance.random() < 0.1:
+                await asyncio.to_thread(server.restart, "immediate")
             place = chance.randrange(WORKERS)
             if await disturb(workers[place], chance):
                 assert workers[place].ended() == -signal.SIGKILL
@@ -70,10 +73,10 @@ async def chaos(url: str, folder: Path, seconds: float, seed: int) -> None:
             assert places == list(range(0, len(thread.messages), len(ROLES)))
 
 
-async def chaos_of_its_own(url: str, folder: Path, seconds: float) -> None:
+async def chaos_of_its_own(url: str, folder: Path, seconds: float, server: PostgresServer | None = None) -> None:
     seed = random.randrange(sys.maxsize)
     try:
-        await chaos(url, folder, seconds, seed)
+        await chaos(url, folder, seconds, seed, server)
     except BaseException as error:
         error.add_note(f"seed {seed}")
         raise
@@ -86,3 +89,10 @@ async def test_killed_and_stopped_at_random_leaves_correct_conversations(databas
 @pytest.mark.deep
 async def test_two_minutes_of_kills_and_stops_leave_correct_conversations(database: str, tmp_path: Path) -> None:
     await chaos_of_its_own(database, tmp_path, 120)
+
+
+@pytest.mark.deep
+async def test_two_minutes_of_kills_stops_and_crashes_of_the_server_leave_correct_conversations(
+    postgres_server: PostgresServer, postgres_url: str, tmp_path: Path
+) -> None:
+    await chaos_of_its_own(postgres_url, tmp_path, 120, postgres_server)

@@ -132,18 +132,20 @@ async def deliver_again_and_again(
 ) -> None:
     """Until killed: deliver any event of any thread, two at a time, noting each answer that was given."""
     chance, journal = random.Random(seed), Journal(folder / "journal")
-    async with opened(url, folder / "files", BriefLease) as store:
-        agent = agent_of(store, journal)
 
-        async def deliver_any() -> None:
-            while True:
-                thread_id = chance.choice(list(events))
-                event_id = chance.choice(events[thread_id])
-                with contextlib.suppress(ThreadBusy, LeaseLost, StoreUnavailable):
-                    result = await agent.go(Thread(id=thread_id, messages=[order(event_id)]), wait_s=2)
-                    journal.note("given", f"{event_id} {result.content}")
+    async def deliver_any(agent: Agent) -> None:
+        while True:
+            thread_id = chance.choice(list(events))
+            event_id = chance.choice(events[thread_id])
+            with contextlib.suppress(ThreadBusy, LeaseLost, StoreUnavailable):
+                result = await agent.go(Thread(id=thread_id, messages=[order(event_id)]), wait_s=2)
+                journal.note("given", f"{event_id} {result.content}")
 
-        await asyncio.gather(deliver_any(), deliver_any())
+    while True:
+        with contextlib.suppress(StoreUnavailable):  # the server may be down just now
+            async with opened(url, folder / "files", BriefLease) as store:
+                agent = agent_of(store, journal)
+                await asyncio.gather(deliver_any(agent), deliver_any(agent))
 
 
 async def deliver_each(channel: Channel, url: str, folder: Path, events: dict[str, list[str]]) -> None:
