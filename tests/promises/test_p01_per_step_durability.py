@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from narrator import Message, NarratorError, Thread, ThreadStore
+from narrator._sql import SqlBackend
+from narrator._sql_rows import SqlTransaction
 from tests.connections import checked_out
 from tests.litellm_clients import litellm_clients
 from tests.model_server import ModelServer, Reply
@@ -133,3 +136,18 @@ async def test_no_tool_runs_when_its_start_cannot_be_stored(sql_store: ThreadSto
     with pytest.raises(NarratorError, match="'t'"):
         await run()
     assert ran == []
+
+
+async def test_each_connection_of_sqlite_commits_to_the_disk(tmp_path: Path) -> None:
+    """A power cut after the commit loses nothing only in this mode (WAL, synchronous=FULL)."""
+    together = asyncio.Barrier(5)
+
+    async def mode(tx: SqlTransaction, _attempt: int) -> tuple[object, object]:
+        await together.wait()  # so that the five are five connections
+        found = [await tx._connection.exec_driver_sql(f"PRAGMA {name}") for name in ("journal_mode", "synchronous")]
+        return found[0].scalar(), found[1].scalar()
+
+    async with await ThreadStore.create(f"sqlite:///{tmp_path}/store.db") as store:
+        backend = store._backend
+        assert isinstance(backend, SqlBackend)
+        assert await asyncio.gather(*(backend.run(mode, write=False) for _ in range(5))) == [("wal", 2)] * 5
