@@ -1,7 +1,8 @@
-"""What every test may ask for: a PostgreSQL server, an empty database on it, a strict model server."""
+"""What every test may ask for: a PostgreSQL server, an empty database on it, a strict model server, a warm Python."""
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 
@@ -9,6 +10,7 @@ import pytest
 
 from tests.model_server.fixtures import model_server
 from tests.postgres_server import PostgresServer
+from tests.warm_python import WarmPython
 
 __all__ = ["model_server"]
 
@@ -22,6 +24,14 @@ def postgres_server() -> Iterator[PostgresServer]:
     server = PostgresServer.start()
     yield server
     server.close()
+
+
+@pytest.fixture(scope="session")
+def warm_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmPython]:
+    """Starts programs without the seconds that litellm's import takes; one for all processes of the test run."""
+    folder = tmp_path_factory.getbasetemp()
+    with WarmPython(folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) as python:
+        yield python
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ import contextlib
 import importlib.util
 import os
 import pty
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from types import ModuleType
 
 import pytest
 
+from tests.warm_python import Program, WarmPython
 from tyler.model import Reply, Request
 from tyler.testing import ScriptedModel
 
@@ -49,18 +51,16 @@ class Terminal:
 
 
 @contextlib.contextmanager
-def demo_in_a_terminal(database: Path) -> Iterator[tuple[subprocess.Popen[bytes], Terminal]]:
+def demo_in_a_terminal(python: WarmPython, database: Path) -> Iterator[tuple[Program, Terminal]]:
     """The running demo and the other end of its terminal."""
     ours, theirs = pty.openpty()
     try:
-        with subprocess.Popen(
-            [*PROGRAM, str(database)], env=ENVIRONMENT, stdin=theirs, stdout=theirs, stderr=theirs
-        ) as process:
-            os.close(theirs)  # else a read would wait for ever for a demo that has ended
-            try:
-                yield process, Terminal(ours)
-            finally:
-                process.kill()
+        program = python.start([*PROGRAM[1:], str(database)], ENVIRONMENT, theirs, theirs, theirs)
+        os.close(theirs)  # else a read would wait for ever for a demo that has ended
+        try:
+            yield program, Terminal(ours)
+        finally:
+            program.send_signal(signal.SIGKILL)
     finally:
         os.close(ours)
 
@@ -74,8 +74,8 @@ def load_demo() -> ModuleType:
     return module
 
 
-@pytest.mark.timeout(300)  # two fresh processes, each of which imports litellm
-def test_the_demo_remembers_its_user_from_run_to_run(tmp_path: Path) -> None:
+@pytest.mark.timeout(300)  # it imports litellm
+def test_the_demo_remembers_its_user_from_run_to_run(warm_python: WarmPython, tmp_path: Path) -> None:
     database = tmp_path / "new folder" / "conversations.db"
     first = run_demo(database)
     assert (first.returncode, first.stderr) == (0, "")
@@ -85,7 +85,7 @@ def test_the_demo_remembers_its_user_from_run_to_run(tmp_path: Path) -> None:
     assert "you>   My name is Ada. Please repeat my name.\nagent> " in first.stdout
     assert "[sent: 3 messages, 2 were stored; " in first.stdout
 
-    with demo_in_a_terminal(database) as (process, terminal):
+    with demo_in_a_terminal(warm_python, database) as (program, terminal):
         second = terminal.read_until("Now you.")
         assert "Welcome back, Ada! 4 messages are stored since " in second
         assert "the model sees them" in second
@@ -100,7 +100,7 @@ def test_the_demo_remembers_its_user_from_run_to_run(tmp_path: Path) -> None:
         assert "[sent: 9 messages, 8 were stored; " in terminal.read_until("you>   ")
         terminal.write("\x04")
         assert "Traceback" not in terminal.read_until("Goodbye. It will remember you.")
-        assert process.wait(timeout=60) == 0
+        assert program.wait() == 0
 
 
 PURPOSE = {"role": "system", "content": "Be brief."}

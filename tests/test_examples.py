@@ -9,7 +9,7 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,21 +38,15 @@ NO_MODEL = {"OPENAI_API_KEY": "", "OLLAMA_HOST": "127.0.0.1:9"}  # nobody listen
 Example = Callable[..., str]
 
 
-@pytest.fixture(scope="module")
-def python() -> Iterator[WarmPython]:
-    with WarmPython() as running:
-        yield running
-
-
 @pytest.fixture
-def example(python: WarmPython) -> Example:
+def example(warm_python: WarmPython) -> Example:
     """Run an example; what it prints."""
 
     def run(name: str, *arguments: str, exit_code: int = 0, cold: bool = False, **variables: str) -> str:
         """Silent on stderr unless it is to fail: then that is returned. `cold`: in an interpreter of its own."""
         argv = [str(ROOT / "examples" / f"{name}.py"), *arguments]
         env = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
-        code, out, err = run_cold(argv, env) if cold else python.run(argv, env)
+        code, out, err = run_cold(argv, env) if cold else warm_python.run(argv, env)
         assert code == exit_code, err
         assert exit_code or err == ""
         return err if exit_code else out
@@ -110,7 +104,7 @@ def test_quickstart_remembers_from_run_to_run(example: Example, model_server: Mo
 
 
 def test_quickstart_runs_on_the_local_model(example: Example, tmp_path: Path) -> None:
-    printed = example("quickstart", str(tmp_path), cold=True, **NO_MODEL)
+    printed = example("quickstart", str(tmp_path), **NO_MODEL)
     assert printed.startswith("Model: SmolLM2-135M-Instruct")
     (thread,) = stored(tmp_path / "quickstart.db").values()
     assert [message.role for message in thread.messages] == ["user", "assistant"]

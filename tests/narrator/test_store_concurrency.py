@@ -6,14 +6,12 @@ import asyncio
 import os
 import random
 import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
@@ -29,6 +27,7 @@ from narrator import (
 )
 from tests.connections import checked_out
 from tests.garbage import collected
+from tests.warm_python import PipedProgram, WarmPython
 
 REPOSITORY = Path(__file__).parents[2]
 NO_GRACE = timedelta(0)
@@ -48,35 +47,34 @@ async def stored(store: ThreadStore, *message_ids: str) -> Thread:
     return thread
 
 
-def start(worker: str, *arguments: object) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", f"tests.narrator.workers.{worker}", *map(str, arguments)],
-        cwd=REPOSITORY,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+class Start(Protocol):
+    """Starts a program of the folder workers."""
+
+    def __call__(self, worker: str, *arguments: object) -> PipedProgram: ...
 
 
-async def end(*workers: subprocess.Popen[str]) -> None:
+@pytest.fixture
+def start(warm_python: WarmPython) -> Start:
+    def start(worker: str, *arguments: object) -> PipedProgram:
+        command = ["-m", f"tests.narrator.workers.{worker}", *map(str, arguments)]
+        return warm_python.start_piped(command, {**os.environ, "PYTHONPATH": str(REPOSITORY)})
+
+    return start
+
+
+async def end(*workers: PipedProgram) -> None:
     """All of them ended well."""
     for worker in workers:
-        text, _ = await asyncio.to_thread(worker.communicate, timeout=110)
-        assert worker.returncode == 0, text
+        code, text = await asyncio.to_thread(worker.finish)
+        assert code == 0, text
 
 
 @asynccontextmanager
-async def holding(url: str, thread: Thread, lease_s: float) -> AsyncIterator[subprocess.Popen[str]]:
+async def holding(start: Start, url: str, thread: Thread, lease_s: float) -> AsyncIterator[PipedProgram]:
     """Another process that has the thread's turn."""
-    worker = start("turns", url, thread.id, "hold", lease_s)
-    try:
-        assert worker.stdout is not None
+    with start("turns", url, thread.id, "hold", lease_s) as worker:
         assert await asyncio.to_thread(worker.stdout.readline) == "taken\n"
         yield worker
-    finally:
-        worker.kill()
-        await asyncio.to_thread(worker.communicate)
 
 
 @contextmanager
@@ -123,7 +121,7 @@ async def test_one_object_saved_two_hundred_times_at_once(store: ThreadStore) ->
     assert (again.messages[0].content, again.metadata["last"], len(again.messages)) == ("edit 199", 199, 201)
 
 
-async def test_eight_writers_in_two_processes_keep_all_messages_in_their_order(sql_url: str) -> None:
+async def test_eight_writers_in_two_processes_keep_all_messages_in_their_order(start: Start, sql_url: str) -> None:
     names = [[f"{process}{task}" for task in "abcd"] for process in (1, 2)]
     await end(*[start("writer", sql_url, "t", 25, *four) for four in names])
     async with await ThreadStore.create(sql_url) as store:
@@ -133,7 +131,7 @@ async def test_eight_writers_in_two_processes_keep_all_messages_in_their_order(s
         assert [id for id in ids(thread) if id.startswith(writer)] == [f"{writer}-{n:04}" for n in range(25)]
 
 
-async def append_from_four_processes(url: str, each: int) -> None:
+async def append_from_four_processes(start: Start, url: str, each: int) -> None:
     await end(*[start("writer", url, "t", each, f"w{process}") for process in range(4)])
     async with await ThreadStore.create(url) as store:
         thread = await store.get_thread("t")
@@ -142,13 +140,13 @@ async def append_from_four_processes(url: str, each: int) -> None:
         assert [id for id in ids(thread) if id.startswith(f"w{process}")] == [f"w{process}-{n:04}" for n in range(each)]
 
 
-async def test_four_processes_fill_one_sqlite_file_that_none_of_them_found(tmp_path: Path) -> None:
-    await append_from_four_processes(f"sqlite:///{tmp_path}/a.db", 100)
+async def test_four_processes_fill_one_sqlite_file_that_none_of_them_found(start: Start, tmp_path: Path) -> None:
+    await append_from_four_processes(start, f"sqlite:///{tmp_path}/a.db", 100)
 
 
 @pytest.mark.deep
-async def test_four_processes_append_a_thousand_messages_each_to_one_sqlite_file(tmp_path: Path) -> None:
-    await append_from_four_processes(f"sqlite:///{tmp_path}/a.db", 1000)
+async def test_four_processes_append_a_thousand_messages_each_to_one_sqlite_file(start: Start, tmp_path: Path) -> None:
+    await append_from_four_processes(start, f"sqlite:///{tmp_path}/a.db", 1000)
 
 
 async def test_an_edit_and_an_append_at_once_never_mix(store: ThreadStore) -> None:
@@ -187,17 +185,17 @@ async def test_a_delete_and_a_save_at_once_leave_all_or_nothing(store: ThreadSto
             assert ids(made)[-2:] == ["d", "e"]
 
 
-async def test_two_processes_never_have_one_turn(sql_url: str, tmp_path: Path) -> None:
+async def test_two_processes_never_have_one_turn(start: Start, sql_url: str, tmp_path: Path) -> None:
     async with await ThreadStore.create(sql_url) as store:
         thread = await stored(store, "first")
         await end(*[start("turns", sql_url, thread.id, "many", tmp_path / "lock", 10) for _ in range(2)])
         assert len((await store.get_thread(thread.id)).messages) == 21
 
 
-async def test_the_turn_of_a_killed_process_is_taken_over_at_once(sql_url: str) -> None:
+async def test_the_turn_of_a_killed_process_is_taken_over_at_once(start: Start, sql_url: str) -> None:
     async with await ThreadStore.create(sql_url) as store:
         thread = await stored(store, "first")
-        async with holding(sql_url, thread, lease_s=600) as worker:
+        async with holding(start, sql_url, thread, lease_s=600) as worker:
             worker.send_signal(signal.SIGKILL)
             await asyncio.to_thread(worker.wait)
             async with store.turn(thread, wait_s=0) as turn:
@@ -205,10 +203,10 @@ async def test_the_turn_of_a_killed_process_is_taken_over_at_once(sql_url: str) 
         assert ids(thread) == ["first", "second"]
 
 
-async def test_who_waited_in_vain_is_told_who_has_the_turn(sql_url: str) -> None:
+async def test_who_waited_in_vain_is_told_who_has_the_turn(start: Start, sql_url: str) -> None:
     async with await ThreadStore.create(sql_url) as store:
         thread, other = await stored(store, "first"), await stored(store, "first")
-        async with holding(sql_url, thread, lease_s=600) as worker:
+        async with holding(start, sql_url, thread, lease_s=600) as worker:
             with pytest.raises(ThreadBusy, match=rf"process {worker.pid} on .* since 20"):
                 async with store.turn(thread, wait_s=0.05):
                     pass
@@ -218,18 +216,18 @@ async def test_who_waited_in_vain_is_told_who_has_the_turn(sql_url: str) -> None
                 pass
 
 
-async def test_a_stopped_process_loses_its_turn_and_cannot_write(sql_url: str) -> None:
+async def test_a_stopped_process_loses_its_turn_and_cannot_write(start: Start, sql_url: str) -> None:
     async with await ThreadStore.create(sql_url) as store:
         thread = await stored(store, "first")
-        async with holding(sql_url, thread, lease_s=0.5) as worker:
+        async with holding(start, sql_url, thread, lease_s=0.5) as worker:
             worker.send_signal(signal.SIGSTOP)
             async with store.turn(thread, wait_s=60) as turn:
                 await turn.append(said("second"), behind="first")
                 worker.send_signal(signal.SIGCONT)
-                text, _ = await asyncio.to_thread(worker.communicate, "\n")
+                code, text = await asyncio.to_thread(worker.finish, "\n")
                 assert "LeaseLost" in text
                 assert "call go() again" in text
-            assert worker.returncode == 0
+            assert code == 0
         assert ids(await store.get_thread(thread.id)) == ["first", "second"]
 
 

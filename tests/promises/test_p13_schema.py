@@ -23,7 +23,7 @@ from narrator.config import PoolSettings, parse_url
 
 # One process loads the libraries and forks ten, which start at one moment: ten loads would take a minute.
 TEN = """
-import asyncio, os, sys
+import asyncio, gc, os, sys
 from narrator import *
 import narrator._sql, narrator._schema_version, alembic.command, alembic.config, alembic.autogenerate
 
@@ -35,6 +35,7 @@ async def main(number):
     async with await ThreadStore.create(sys.argv[1]) as store:
         await store.save_thread(Thread(id=str(number)))
 
+gc.freeze()  # else each child copies all that was loaded, to collect it
 gate, opener = os.pipe()
 children = []
 for number in range(10):

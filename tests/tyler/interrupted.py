@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Any
 
@@ -154,4 +155,6 @@ async def open_store(url: str) -> ThreadStore:
 
 
 if __name__ == "__main__":
+    warnings.simplefilter("error")
+    warnings.simplefilter("ignore", ResourceWarning)  # the store is never closed, as in many a script
     program(*sys.argv[1:])

@@ -15,8 +15,11 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.model_server import ModelServer, Reply
+from tests.warm_python import WarmPython
 from tyler import StoreUnavailable
 from tyler.cli import app
+
+ROOT = Path(__file__).parents[2]
 
 
 def chat(tmp_path: Path, lines: str) -> str:
@@ -80,23 +83,25 @@ def test_the_command_ends_an_expected_failure_with_one_line(tmp_path: Path) -> N
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_ctrl_c_stops_the_answer_and_not_the_program(model_server: ModelServer, tmp_path: Path) -> None:
+def test_ctrl_c_stops_the_answer_and_not_the_program(
+    warm_python: WarmPython, model_server: ModelServer, tmp_path: Path
+) -> None:
     model_server.reply("this answer is never whole", hold_after=2)
     model_server.reply("short")
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-c", "from tyler.cli import main; main()", "chat", "--model", "gpt-4"]
+    command = ["-c", "from tyler.cli import main; main()", "chat", "--model", "gpt-4"]
     command += ["--db", f"sqlite:///{tmp_path}/chat.db"]
-    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True) as program:
-        os.close(theirs)
-        os.write(ours, b"hello\n")
-        model_server.wait_for_held(1, timeout_s=60)
-        program.send_signal(signal.SIGINT)
-        model_server.wait_for_hang_up(1)
-        os.write(ours, b"again\n")
-        model_server.wait_for_requests(2)
-        os.write(ours, b"\x04")
-        shown = _read_all(ours)
-        assert program.wait(timeout=30) == 0
+    program = warm_python.start(command, {**os.environ, "PYTHONPATH": str(ROOT)}, theirs, theirs, theirs)
+    os.close(theirs)
+    os.write(ours, b"hello\n")
+    model_server.wait_for_held(1, timeout_s=60)
+    program.send_signal(signal.SIGINT)
+    model_server.wait_for_hang_up(1)
+    os.write(ours, b"again\n")
+    model_server.wait_for_requests(2)
+    os.write(ours, b"\x04")
+    shown = _read_all(ours)
+    assert program.wait() == 0
     assert "(stopped)" in shown
     assert "short" in shown
     assert [m["content"] for m in model_server.requests[-1].messages if m["role"] == "user"] == ["hello", "again"]
