@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.model_server import ModelServer
-from tests.warm_python import TIMEOUT_S, WarmPython
+from tests.warm_python import WarmPython
 from tyler import FileStore, Thread, ThreadStore
 
 ROOT = Path(__file__).parents[1]
@@ -42,25 +40,16 @@ Example = Callable[..., str]
 def example(warm_python: WarmPython) -> Example:
     """Run an example; what it prints."""
 
-    def run(name: str, *arguments: str, exit_code: int = 0, cold: bool = False, **variables: str) -> str:
-        """Silent on stderr unless it is to fail: then that is returned. `cold`: in an interpreter of its own."""
+    def run(name: str, *arguments: str, exit_code: int = 0, **variables: str) -> str:
+        """Silent on stderr unless it is to fail: then that is returned."""
         argv = [str(ROOT / "examples" / f"{name}.py"), *arguments]
         env = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
-        code, out, err = run_cold(argv, env) if cold else warm_python.run(argv, env)
+        code, out, err = warm_python.run(argv, env)
         assert code == exit_code, err
         assert exit_code or err == ""
         return err if exit_code else out
 
     return run
-
-
-def run_cold(argv: list[str], env: dict[str, str]) -> tuple[int, str, str]:
-    """As a user starts it."""
-    command = [sys.executable, *argv]
-    done = subprocess.run(
-        command, env=env, capture_output=True, text=True, check=False, timeout=TIMEOUT_S, stdin=subprocess.DEVNULL
-    )
-    return done.returncode, done.stdout, done.stderr
 
 
 def stored(url: str | Path, owner: str | None = None) -> dict[str, Thread]:
@@ -91,7 +80,7 @@ def test_every_example_is_tested() -> None:
 
 
 def test_quickstart_remembers_from_run_to_run(example: Example, model_server: ModelServer, tmp_path: Path) -> None:
-    first = example("quickstart", str(tmp_path), cold=True)
+    first = example("quickstart", str(tmp_path))
     assert first.startswith(f"Model: gpt-4.1: OPENAI_API_KEY is set\nData: {tmp_path}\n")
     assert "Nice to meet you!\nYou: Hello, my name is Ann.\nAssistant: echo: Hello, my name is Ann.\n" in first
     model_server.reply("Your name is Ann.")

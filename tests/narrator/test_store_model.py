@@ -433,7 +433,7 @@ def play(machine: Callable[[], Conversations], examples: int, steps: int) -> Non
 
 def test_stored_threads_are_those_of_the_model(database: tuple[str, Callable[[], Conversations]]) -> None:
     name, machine = database
-    play(machine, {"memory": 80, "sqlite": 40, "postgresql": 15}[name], 30)
+    play(machine, {"memory": 80, "sqlite": 20, "postgresql": 15}[name], 30)
 
 
 @pytest.mark.deep

@@ -13,14 +13,10 @@ from narrator import Message, NarratorError, Thread, ThreadStore
 from narrator._sql import SqlBackend
 from narrator._sql_rows import SqlTransaction
 from tests.connections import checked_out
-from tests.litellm_clients import litellm_clients
+from tests.faults.http_model import HttpModel
 from tests.model_server import ModelServer, Reply
 from tyler import Agent, MessageAdded
 from tyler.testing import ScriptedModel, calls
-
-__all__ = ["litellm_clients"]
-
-pytestmark = pytest.mark.usefixtures("litellm_clients")
 
 
 @pytest.fixture
@@ -75,7 +71,7 @@ async def test_each_step_is_committed_before_the_next(
     model_server.reply(tool_calls=[("patient", {}, "call_p"), ("quick", {}, "call_q")])
     model_server.reply("All done.")
     model_server.hold()
-    agent = Agent(model_name="gpt-4", tools=[quick, patient], thread_store=sql_store)
+    agent = Agent(model=HttpModel(model_server.base_url), tools=[quick, patient], thread_store=sql_store)
     run = asyncio.create_task(agent.go(Thread(id="t", messages=[Message(role="user", content="go")])))
 
     await asyncio.to_thread(model_server.wait_for_held)
@@ -111,7 +107,7 @@ async def test_the_results_are_committed_before_the_model_reads_them(
 
     model_server.reply(tool_calls=[("look", {})])
     model_server.reply(Reply("Done it is.", hold_after=0))
-    agent = Agent(model_name="gpt-4", tools=[look], thread_store=sql_store)
+    agent = Agent(model=HttpModel(model_server.base_url), tools=[look], thread_store=sql_store)
     run = asyncio.create_task(agent.go("go"))
     await asyncio.to_thread(model_server.wait_for_held)
     assert [role for role, _ in await observer.messages()] == ["user", "assistant", "tool"]

@@ -1,4 +1,4 @@
-"""P8 with a model behind litellm and real HTTP: the request is broken off, and nothing of it is left open."""
+"""A request through litellm that is cancelled is broken off, and nothing of it is left open (promise P8)."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
