@@ -16,7 +16,7 @@ from tyler._steps import INTERRUPTED
 from tyler.testing import ScriptedModel
 from tyler.wire import NO_RESULT, to_chat, valid_chat
 
-NORMAL, DEEP = 1_000, 100_000
+NORMAL, DEEP = 2_000, 100_000
 SETTINGS: dict[str, Any] = {
     "deadline": None,
     "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large],
