@@ -309,7 +309,7 @@ assert names == [small.file_id], names
 
     async def test_a_read_only_file_system_is_refused_for_writing_only(tmp_path: Path) -> None:
         script = f"""{SMALL_MOUNT}
-assert os.system(f"mount -o remount,ro {{base}}") == 0
+assert os.system(f"mount -o remount,ro,size=1m tmpfs {{base}}") == 0
 for act in (FileStore.create(base), store.save(large), store.delete(small.file_id)):
     try:
         await act

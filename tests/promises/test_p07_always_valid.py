@@ -171,6 +171,20 @@ async def check_any_thread_is_answered(thread: list[Message], interrupted: int, 
         assert (await store.get_thread(conversation.id)).messages == conversation.messages
 
 
+@pytest.mark.parametrize("with_store", [True, False])
+async def test_an_answer_put_in_by_hand_behind_open_calls_is_answered_once(with_store: bool) -> None:
+    by_hand = [
+        Message(role="user", content="go"),
+        Message(role="assistant", tool_calls=[ToolCall(id="c", name="nobody")]),
+        Message(role="assistant", content="by hand"),
+    ]
+    model = ScriptedModel(["fine"])
+    agent = Agent(model=model, thread_store=await ThreadStore.create() if with_store else None)
+    thread = Thread(messages=by_hand)
+    assert [(await agent.go(thread)).replayed for _ in range(3)] == [False, True, True]
+    assert [m.text for m in thread.messages if m.role == "assistant"] == ["", "fine", "by hand"]
+
+
 any_thread = st.lists(messages, min_size=1, max_size=8) | broken_groups()
 
 
