@@ -90,7 +90,7 @@ class _Waiter:
         except StoreUnavailable:
             _holder.note_ended(self._me)
 
-    async def _look(self, tx: Transaction, _attempt: int) -> _Look:
+    async def _look(self, tx: Transaction, attempt: int) -> _Look:
         """Take the turn if it is free and nobody else is first, else keep our place."""
         seen = await tx.lease(self._ref)
         if seen is None:
@@ -107,7 +107,8 @@ class _Waiter:
             return _Look(seen, seen.fence + 1)
         if gone:
             await tx.leave_queue(self._key, gone)
-        if monotonic() - self._renewed >= _RENEWED_AFTER_S and self._deadline > monotonic():
+        due = attempt > 1 or monotonic() - self._renewed >= _RENEWED_AFTER_S  # an attempt before may not have stored it
+        if due and self._deadline > monotonic():
             await tx.keep_place(self._key, self._me, _PLACE)
             self._renewed = monotonic()
         return _Look(seen, first=first)

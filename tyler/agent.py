@@ -190,9 +190,10 @@ def _last_input(thread: Thread) -> str | None:
 
 def _result(run: Run, thread: Thread, status: Status) -> Result:
     messages = run.messages()
+    ran = bool(run.added) or status != "completed"
     if status == "completed":
         status = _STATUS_OF_FINISH.get(messages[-1].metadata.get("finish"), status)
-    if run.added:
+    if ran:
         added = {message.id for message in run.added}  # in the order of the thread: tools may end in any other
         return Result(thread, [message for message in messages if message.id in added], status)
     start = next((i for i in range(len(messages) - 1, -1, -1) if messages[i].role in INPUTS), -1)

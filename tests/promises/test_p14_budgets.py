@@ -170,6 +170,15 @@ async def test_seconds_stop_a_model_in_mid_answer_and_keep_its_words(store: Thre
     assert (await Agent(model=ScriptedModel(["whole"]), thread_store=store).go(stored)).content == "whole"
 
 
+async def test_seconds_that_pass_without_a_word_are_no_recorded_answer(store: ThreadStore) -> None:
+    agent = Agent(model=ScriptedModel(["too late", "whole"], delay_s=0.3), thread_store=store)
+    thread = Thread(id="t", messages=[Message(role="user", content="go")])
+    result = await agent.go(thread, budget=Budget(seconds=0.05))
+    assert (result.status, result.new_messages, result.replayed) == ("time_limit", [], False)
+    result = await agent.go(thread)
+    assert (result.status, result.content, result.replayed) == ("completed", "whole", False)
+
+
 async def test_seconds_stop_tools_and_keep_the_results_that_are_there(store: ThreadStore) -> None:
     stopped = asyncio.Event()
 
