@@ -11,7 +11,7 @@ import asyncio
 import os
 import re
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -55,6 +55,10 @@ class BoundedView:
     async def takes_images(self) -> bool:
         """As the model itself."""
         return await self._model.takes_images()
+
+    async def count_tokens(self, messages: Sequence[dict[str, Any]]) -> int:
+        """As the model itself."""
+        return await self._model.count_tokens(messages)
 
     async def stream(self, request: Request) -> AsyncGenerator[str | Reply, None]:
         """The model's answer to the bounded request."""

@@ -18,12 +18,13 @@ PUBLIC = {
         ThreadSummary ToolCall Turn Usage
     """,
     "tyler": """
-        Agent Attachment Budget ConfigurationError Event FileNotFound FileStore FileStoreMissing FileTooLarge Finished
-        LeaseLost LitellmModel LocalModelUnavailable
-        Message MessageAdded MessageConflict Model ModelAnswerBroken ModelError ModelKeyError
-        ModelNotFound ModelRateLimited ModelRefused ModelUnavailable NarratorError NothingToAnswer OwnerMismatch
-        Reply Request Result SchemaError StoreUnavailable TextDelta Thread ThreadBusy ThreadConflict ThreadNotFound
-        ThreadStore Tool ToolCall ToolContext ToolFinished ToolResult ToolStarted TylerError Usage tool
+        Agent Attachment Budget ConfigurationError ContextTooLong Event FileNotFound FileStore FileStoreMissing
+        FileTooLarge Finished LeaseLost LitellmModel LocalModelUnavailable Message MessageAdded MessageConflict
+        Model ModelAnswerBroken ModelError ModelKeyError ModelNotFound ModelRateLimited ModelRefused
+        ModelUnavailable NarratorError NothingToAnswer OutputSchema OwnerMismatch Reasoning Reply Request Result
+        RunOptions SchemaError StoreUnavailable TextDelta Thread ThreadBusy ThreadConflict ThreadNotFound
+        ThreadStore Tool ToolCall ToolContext ToolFinished ToolProgress ToolResult ToolStarted TylerError Usage
+        tool
     """,
     "lye": """
         FetchFailed FileStoreNeeded LyeError UrlRefused WEB_TOOLS web_tools

@@ -23,9 +23,11 @@ from narrator import (
     Usage,
 )
 from tyler._litellm import LitellmModel
+from tyler._setup import RunOptions
 from tyler.agent import Agent
 from tyler.budget import Budget
 from tyler.errors import (
+    ContextTooLong,
     LocalModelUnavailable,
     ModelAnswerBroken,
     ModelError,
@@ -37,8 +39,8 @@ from tyler.errors import (
     NothingToAnswer,
     TylerError,
 )
-from tyler.events import Event, Finished, MessageAdded, TextDelta, ToolFinished, ToolStarted
-from tyler.model import Model, Reply, Request
+from tyler.events import Event, Finished, MessageAdded, TextDelta, ToolFinished, ToolProgress, ToolStarted
+from tyler.model import Model, OutputSchema, Reasoning, Reply, Request
 from tyler.result import Result
 from tyler.tools import Tool, ToolContext, ToolResult, tool
 
@@ -47,6 +49,7 @@ __all__ = [
     "Attachment",
     "Budget",
     "ConfigurationError",
+    "ContextTooLong",
     "Event",
     "FileNotFound",
     "FileStore",
@@ -69,10 +72,13 @@ __all__ = [
     "ModelUnavailable",
     "NarratorError",
     "NothingToAnswer",
+    "OutputSchema",
     "OwnerMismatch",
+    "Reasoning",
     "Reply",
     "Request",
     "Result",
+    "RunOptions",
     "SchemaError",
     "StoreUnavailable",
     "TextDelta",
@@ -85,6 +91,7 @@ __all__ = [
     "ToolCall",
     "ToolContext",
     "ToolFinished",
+    "ToolProgress",
     "ToolResult",
     "ToolStarted",
     "TylerError",

@@ -9,7 +9,7 @@ import asyncio
 import inspect
 import os
 import sys
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -57,12 +57,23 @@ class LitellmModel:
     def __repr__(self) -> str:
         return f"LitellmModel({self.name!r})"
 
+    def named(self, name: str) -> LitellmModel:
+        """Another model with the same parameters; with the same key and address only if the provider is the same."""
+        if _provider(name) != _provider(self.name):
+            return LitellmModel(name, params=self._params)
+        return LitellmModel(name, api_base=self._api_base, api_key=self._api_key, params=self._params)
+
     async def takes_images(self) -> bool:
         """As given, else what litellm's list of models says; False for a model it does not know."""
         if self._vision is None:
             litellm = await _litellm()
             self._vision = bool(litellm.supports_vision(self.name))
         return self._vision
+
+    async def count_tokens(self, messages: Sequence[dict[str, Any]]) -> int:
+        """By the model's own tokenizer where litellm has it, else by one that is near; offline."""
+        litellm = await _litellm()
+        return int(litellm.token_counter(model=self.name, messages=list(messages)))
 
     async def stream(self, request: Request) -> AsyncGenerator[str | Reply, None]:
         """See Model.stream."""
@@ -120,6 +131,7 @@ class LitellmModel:
         arguments: dict[str, Any] = {
             "timeout": REQUEST_TIMEOUT_S,
             **self._params,
+            **request.params,
             "model": self.name,
             "messages": request.messages,
             "stream": True,
@@ -150,6 +162,11 @@ class LitellmModel:
             reasoning_tokens=max(getattr(reasoning, "reasoning_tokens", None) or 0, 0),
         )
         return tokens.model_copy(update={"cost_usd": _cost(litellm, self.name, tokens)})
+
+
+def _provider(name: str) -> str:
+    """What stands in front of a litellm name; OpenAI's models need nothing there."""
+    return name.partition("/")[0] if "/" in name else "openai"
 
 
 async def _litellm() -> ModuleType:

@@ -16,6 +16,7 @@ from pydantic_core import to_json, to_jsonable_python
 
 from narrator._values import clean_text
 from narrator.attachment import Attachment
+from narrator.message import Usage
 from tyler._daemon_thread import in_daemon_thread
 
 MAX_OUTPUT_CHARS = 100_000
@@ -27,11 +28,15 @@ _EMPTY = "(no output)"
 
 @dataclass(frozen=True)
 class ToolResult:
-    """What the model reads about a call (`content`), the files that go with it, and whether it failed."""
+    """What the model reads about a call (`content`), the files that go with it, and whether it failed.
+
+    `usage`: what models took that the tool asked; it counts as the run's.
+    """
 
     content: str
     attachments: list[Attachment] = field(default_factory=list)
     failed: bool = False
+    usage: Usage | None = None
 
 
 def to_result(tool_name: str, value: Any) -> ToolResult:
@@ -42,13 +47,13 @@ def to_result(tool_name: str, value: Any) -> ToolResult:
     everything else becomes JSON. A file over 50 MB is not kept, and the result says so and is failed.
     """
     if isinstance(value, ToolResult):
-        text, files, failed = _as_text(value.content), list(value.attachments), value.failed
+        text, files, failed, usage = _as_text(value.content), list(value.attachments), value.failed, value.usage
     else:
-        (text, files), failed = _text_and_files(tool_name, value), False
+        (text, files), failed, usage = _text_and_files(tool_name, value), False, None
     kept = [file for file in files if file.size_bytes <= MAX_FILE_BYTES]
     if len(kept) < len(files):
         failed, text = True, f"{text}\n(files over {MAX_FILE_BYTES:,} bytes were not kept)"
-    return ToolResult(cap_output(clean_text(text)) or _EMPTY, kept, failed)
+    return ToolResult(cap_output(clean_text(text)) or _EMPTY, kept, failed, usage)
 
 
 def cap_output(text: str, max_chars: int = MAX_OUTPUT_CHARS) -> str:

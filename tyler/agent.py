@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 from narrator import FileStore, Message, Thread, ThreadStore
 from narrator.errors import ConfigurationError
 from tyler._litellm import LitellmModel
 from tyler._run import Run
+from tyler._setup import RunOptions, Setup, checked
 from tyler._steps import INPUTS, AskModel, Done, next_action
 from tyler._sync import run_sync
 from tyler._unsaved import RunTurn, unsaved_turn
@@ -60,7 +61,6 @@ class Agent:
         self.purpose = purpose
         self.budget = budget
         self.tools_by_name = collect(tools)
-        self.tool_definitions = [tool.definition() for tool in self.tools_by_name.values()]
         self.thread_store = thread_store
         self.file_store = file_store
         self.model: Model = model or LitellmModel(
@@ -69,38 +69,21 @@ class Agent:
         if thread_store is not None and file_store is not None:
             thread_store.use_files(file_store)
 
-    async def stream(
-        self,
-        thread: Thread | str,
-        *,
-        wait_s: float = DEFAULT_WAIT_S,
-        deps: object = None,
-        budget: Budget | None = None,
-    ) -> AsyncGenerator[Event, None]:
+    async def stream(self, thread: Thread | str, **options: Unpack[RunOptions]) -> AsyncGenerator[Event, None]:
         """Answer the thread, step by step; the last event is Finished. Every message is stored before its event.
 
         What is new in `thread` is stored at once; then the run waits up to `wait_s` for the thread's turn, and
         answers. A message whose answer is recorded already gets that answer and no model is called. An
-        interrupted run is taken up where it stopped. Tools find `deps` in their ToolContext; `budget` is for this run
-        instead of the agent's. Raises NothingToAnswer,
+        interrupted run is taken up where it stopped. The options are RunOptions. Raises NothingToAnswer,
         ThreadBusy, LeaseLost, ModelError, and what `save_thread` raises; what was stored stays stored.
         """
+        options = checked(options)
         thread = _as_thread(thread)
         fresh = await self._store_input(thread)
-        async with self._turn(thread, wait_s) as turn:
-            run = Run(
-                turn,
-                upto=fresh or _last_input(thread),
-                model=self.model,
-                purpose=self.purpose,
-                tools=self.tools_by_name,
-                definitions=self.tool_definitions,
-                files=self._files(thread),
-                deps=deps,
-                budget=budget or self.budget,
-            )
+        async with self._turn(thread, options.get("wait_s", DEFAULT_WAIT_S)) as turn:
+            run = Run(turn, fresh or _last_input(thread), self._setup(thread, options))
             status: Status = "completed"
-            while not isinstance(action := next_action(run.messages()), Done):
+            while not isinstance(action := next_action(run.part.messages()), Done):
                 if isinstance(action, AskModel) and (stop := run.stop()):
                     status = stop
                     break
@@ -109,31 +92,17 @@ class Agent:
                         yield event
         yield Finished(_result(run, thread, status))
 
-    async def go(
-        self,
-        thread: Thread | str,
-        *,
-        wait_s: float = DEFAULT_WAIT_S,
-        deps: object = None,
-        budget: Budget | None = None,
-    ) -> Result:
+    async def go(self, thread: Thread | str, **options: Unpack[RunOptions]) -> Result:
         """Answer the thread (text makes a new one): `stream`, drained. See there for what it stores and raises."""
-        async with aclosing(self.stream(thread, wait_s=wait_s, deps=deps, budget=budget)) as events:
+        async with aclosing(self.stream(thread, **options)) as events:
             async for event in events:
                 if isinstance(event, Finished):
                     return event.result
         raise AssertionError("a stream ends with Finished or an exception")
 
-    def go_sync(
-        self,
-        thread: Thread | str,
-        *,
-        wait_s: float = DEFAULT_WAIT_S,
-        deps: object = None,
-        budget: Budget | None = None,
-    ) -> Result:
+    def go_sync(self, thread: Thread | str, **options: Unpack[RunOptions]) -> Result:
         """`go` for scripts; works inside a running loop (a notebook) too, which it blocks."""
-        return run_sync(self.go(thread, wait_s=wait_s, deps=deps, budget=budget))
+        return run_sync(self.go(thread, **options))
 
     async def close(self) -> None:
         """Give back the model's connections of this event loop. The stores are their owner's to close."""
@@ -149,6 +118,23 @@ class Agent:
 
     def __repr__(self) -> str:
         return f"Agent({self.name!r}, {self.model!r}, tools={list(self.tools_by_name)!r})"
+
+    def _setup(self, thread: Thread, options: RunOptions) -> Setup:
+        model, store = options.get("model") or self.model, self.thread_store
+        return Setup(
+            model=self._named(model) if isinstance(model, str) else model,
+            params=options.get("model_params") or {},
+            purpose=self.purpose,
+            tools=self.tools_by_name,
+            files=self._files(thread),
+            store=store.for_owner(thread.owner) if store and thread.owner else store,
+            deps=options.get("deps"),
+            budget=options.get("budget") or self.budget,
+        )
+
+    def _named(self, name: str) -> Model:
+        """Another model for one run; at the agent's address, with its key, if its provider is the same."""
+        return self.model.named(name) if isinstance(self.model, LitellmModel) else LitellmModel(name)
 
     def _files(self, thread: Thread) -> FileStore | None:
         """Where this thread's files are: its owner's, if it has one."""
@@ -189,12 +175,12 @@ def _last_input(thread: Thread) -> str | None:
 
 
 def _result(run: Run, thread: Thread, status: Status) -> Result:
-    messages = run.messages()
-    ran = bool(run.added) or status != "completed"
+    messages, added = run.part.messages(), run.part.added
+    ran = bool(added) or status != "completed"
     if status == "completed":
         status = _STATUS_OF_FINISH.get(messages[-1].metadata.get("finish"), status)
     if ran:
-        added = {message.id for message in run.added}  # in the order of the thread: tools may end in any other
-        return Result(thread, [message for message in messages if message.id in added], status)
+        ids = {message.id for message in added}  # in the order of the thread: tools may end in any other
+        return Result(thread, [message for message in messages if message.id in ids], status)
     start = next((i for i in range(len(messages) - 1, -1, -1) if messages[i].role in INPUTS), -1)
     return Result(thread, messages[start + 1 :], status, replayed=True)

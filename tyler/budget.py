@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Literal, TypeVar
 
 from narrator import Usage
 from narrator.errors import ConfigurationError
 
+T = TypeVar("T")
 Limit = Literal["step_limit", "tool_call_limit", "time_limit", "token_limit", "cost_limit"]
 
 
@@ -43,3 +46,28 @@ class Budget:
         if self.cost_usd is not None and steps and (usage.cost_usd is None or usage.cost_usd >= self.cost_usd):
             return "cost_limit"
         return None
+
+
+class OutOfTime(Exception):
+    """The budget's seconds are over, and something was under way."""
+
+
+class Deadline:
+    """When a run's time is over: `seconds` from now on, or never."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self.at = None if seconds is None else asyncio.get_running_loop().time() + seconds
+
+    def left_s(self) -> float | None:
+        """Seconds until then, None where there is no limit."""
+        return None if self.at is None else max(self.at - asyncio.get_running_loop().time(), 0)
+
+    async def wait(self, work: Awaitable[T]) -> T:
+        """What `work` brings; at the end of the time it is cancelled, and OutOfTime raised."""
+        try:
+            async with asyncio.timeout_at(self.at) as limit:
+                return await work
+        except TimeoutError as error:
+            if limit.expired():
+                raise OutOfTime from error
+            raise

@@ -7,6 +7,7 @@ TylerError
     ├── ModelKeyError              the provider's key is missing or refused
     ├── ModelNotFound              the provider or litellm does not know this model
     ├── ModelRefused               the provider refuses the request (400 and its kind): trying again is no use
+    │   └── ContextTooLong         it is longer than the model's context window
     ├── ModelRateLimited           too many requests or no quota, after the retries
     ├── ModelUnavailable           no connection, a time-out or a server error, after the retries
     └── ModelAnswerBroken          an answer that is cut off or cannot be read
@@ -46,6 +47,10 @@ class ModelNotFound(ModelError):
 
 class ModelRefused(ModelError):
     """The provider refuses the request as it is."""
+
+
+class ContextTooLong(ModelRefused):
+    """The request is longer than the model's context window."""
 
 
 class ModelRateLimited(ModelError):

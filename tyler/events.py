@@ -31,6 +31,14 @@ class ToolStarted:
 
 
 @dataclass(frozen=True)
+class ToolProgress:
+    """What the call's tool says of itself, by `ctx.progress(data)`; nothing is stored."""
+
+    call: ToolCall
+    data: object
+
+
+@dataclass(frozen=True)
 class ToolFinished:
     """The call's result is stored."""
 
@@ -45,4 +53,4 @@ class Finished:
     result: Result
 
 
-Event = TextDelta | MessageAdded | ToolStarted | ToolFinished | Finished
+Event = TextDelta | MessageAdded | ToolStarted | ToolProgress | ToolFinished | Finished

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -10,11 +10,38 @@ from narrator import ToolCall, Usage
 
 
 @dataclass(frozen=True)
+class OutputSchema:
+    """The form that an answer must have: a JSON schema of type object. How a model is held to it is its own affair."""
+
+    name: str
+    schema: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Request:
-    """One request: valid messages in the chat format, the tools' definitions, further provider parameters."""
+    """One request: valid messages in the chat format, the tools' definitions, what is wanted for this run.
+
+    An assistant message may carry "reasoning", as `Reasoning` was stored: a model sends back what its own provider
+    made, and leaves the rest out. `output`: the answer's content is to be JSON of this schema. `params`: provider
+    parameters of this run, stronger than the model's own.
+    """
 
     messages: list[dict[str, Any]]
     tools: list[dict[str, Any]] = field(default_factory=list)
+    output: OutputSchema | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Reasoning:
+    """What a model thought before it answered.
+
+    `provider` made it; `data` is JSON that this provider wants back in the next request (signatures, whole blocks).
+    """
+
+    provider: str
+    text: str = ""
+    data: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -25,6 +52,7 @@ class Reply:
     tool_calls: list[ToolCall] = field(default_factory=list)
     usage: Usage | None = None
     finish: Literal["stop", "length", "filtered"] = "stop"
+    reasoning: Reasoning | None = None
 
 
 class Model(Protocol):
@@ -35,8 +63,24 @@ class Model(Protocol):
     async def takes_images(self) -> bool:
         """Whether images may be sent."""
 
+    async def count_tokens(self, messages: Sequence[dict[str, Any]]) -> int:
+        """How many tokens these messages have; an estimate where nobody knows."""
+
     def stream(self, request: Request) -> AsyncGenerator[str | Reply, None]:
         """The answer's text in pieces, then the whole Reply. Raises ModelError, and then no Reply came."""
 
     async def close(self) -> None:
         """Give back the connections of this event loop; the model may be used again."""
+
+
+def estimated_tokens(messages: Sequence[dict[str, Any]]) -> int:
+    """Tokens without a tokenizer: four bytes each (some 20 % off in English), and 1,000 an image."""
+    return sum(4 + -(-_bytes_in(message) // 4) for message in messages)
+
+
+def _bytes_in(value: Any) -> int:
+    if isinstance(value, str):
+        return len(value.encode())
+    if isinstance(value, Mapping):
+        return 4000 if value.get("type") == "image_url" else sum(_bytes_in(item) for item in value.values())
+    return sum(_bytes_in(item) for item in value) if isinstance(value, list | tuple) else 0

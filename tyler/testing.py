@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from typing import Any
 
 from narrator import ToolCall
 from narrator.message import new_id
-from tyler.model import Reply, Request
+from tyler.model import Reply, Request, estimated_tokens
 
 Line = str | Reply | Exception | Callable[[Request], "str | Reply"]
 
@@ -43,6 +43,10 @@ class ScriptedModel:
     async def takes_images(self) -> bool:
         """As given."""
         return self._takes_images
+
+    async def count_tokens(self, messages: Sequence[dict[str, Any]]) -> int:
+        """An estimate from the length."""
+        return estimated_tokens(messages)
 
     async def stream(self, request: Request) -> AsyncGenerator[str | Reply, None]:
         """The next line; AssertionError when the script is over."""

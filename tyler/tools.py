@@ -26,6 +26,7 @@ from tyler._tool_output import ToolResult, cap_output, drain, to_result
 
 if TYPE_CHECKING:
     from narrator.file_store import FileStore
+    from narrator.thread_store import ThreadStore
 
 __all__ = [
     "Effect",
@@ -56,12 +57,16 @@ class ToolTimeout(TimeoutError):
     """The tool did not finish within its `timeout_s`."""
 
 
+def _nobody(data: object) -> None:
+    """Who hears of a call's progress outside a run."""
+
+
 @dataclass(frozen=True)
 class ToolContext:
     """What a tool may know about its call: declare a parameter annotated `ToolContext` to receive it.
 
     The model neither sees nor sets it. `idempotency_key` is the same when an interrupted call runs again;
-    `deps` is whatever the application passed to the run.
+    `deps` is whatever the application passed to the run. The stores are the thread's owner's, if it has one.
     """
 
     thread_id: str
@@ -70,6 +75,12 @@ class ToolContext:
     idempotency_key: str
     file_store: FileStore | None = None
     deps: Any = None
+    thread_store: ThreadStore | None = None
+    on_progress: Callable[[object], None] = field(default=_nobody, repr=False)
+
+    def progress(self, data: object) -> None:
+        """Tell who reads the run's events how far the call is: a ToolProgress event. From any thread; not stored."""
+        self.on_progress(data)
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ from typing import Any
 from narrator import Attachment, FileStore, Message, Thread, ThreadStore
 from tests.model_server.rules import violations
 from tyler import Agent, tool
-from tyler._run import UNKNOWN_OUTCOME
+from tyler._tool_calls import UNKNOWN_OUTCOME
 from tyler.model import Reply, Request
 from tyler.testing import ScriptedModel, calls
 from tyler.tools import ToolContext

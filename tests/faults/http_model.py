@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
 
 import httpx
 
 from narrator import ToolCall
 from tests.faults.processes import PATIENCE_S
 from tyler.errors import ModelRefused
-from tyler.model import Reply, Request
+from tyler.model import Reply, Request, estimated_tokens
 
 
 class HttpModel:
@@ -23,6 +24,10 @@ class HttpModel:
     async def takes_images(self) -> bool:
         """It does not."""
         return False
+
+    async def count_tokens(self, messages: Sequence[dict[str, Any]]) -> int:
+        """An estimate."""
+        return estimated_tokens(messages)
 
     async def stream(self, request: Request) -> AsyncGenerator[str | Reply, None]:
         """The whole answer in one piece."""

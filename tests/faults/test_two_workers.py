@@ -13,7 +13,7 @@ from narrator._sql import SqlBackend
 from tests.faults.conversation import ROLES, Journal, agent_of, assert_answered, assert_sound, opened
 from tests.faults.processes import Worker
 from tests.faults.workers import answer_orders, run_that_sleeps, run_that_sleeps_in_a_transaction, steps_of_a_sleeper
-from tyler._run import UNKNOWN_OUTCOME
+from tyler._tool_calls import UNKNOWN_OUTCOME
 
 OTHERS_INPUT = "b"
 

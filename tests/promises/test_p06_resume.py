@@ -10,7 +10,7 @@ from narrator import Message, Thread, ThreadConflict, ThreadStore, ToolCall
 from narrator._backend import ThreadRef, Transaction
 from tests.model_server import violations
 from tyler import Agent, ToolContext, tool
-from tyler._run import UNKNOWN_OUTCOME
+from tyler._tool_calls import UNKNOWN_OUTCOME
 from tyler.testing import ScriptedModel
 from tyler.wire import to_chat
 

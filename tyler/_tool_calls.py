@@ -1,0 +1,145 @@
+"""ToolCalls: runs the calls that a message asks for. What was started is known, results are stored as they come."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import aclosing
+from typing import Any
+
+from narrator import Message, ToolCall
+from narrator._settle import settled_task
+from tyler._part import Part
+from tyler._setup import Setup
+from tyler._steps import RunTools, next_action
+from tyler.budget import Deadline, Limit, OutOfTime
+from tyler.events import Event, MessageAdded, ToolFinished, ToolProgress, ToolStarted
+from tyler.tools import ToolContext, ToolResult, run_tool
+
+logger = logging.getLogger("tyler")
+
+UNKNOWN_OUTCOME = "The run was interrupted while this call was under way; whether it had an effect is unknown."
+_STUBBORN_S = 1.0  # a tool that ignores its cancellation is waited for so long
+_Ended = tuple[ToolCall, ToolResult, MessageAdded]
+
+
+class ToolCalls:
+    """Runs the calls of one run, within its budget of calls and time."""
+
+    def __init__(self, part: Part, setup: Setup, deadline: Deadline) -> None:
+        self._part = part
+        self._setup = setup
+        self._deadline = deadline
+        self._started = 0
+        self.limit: Limit | None = None  # "tool_call_limit" once there were too many
+
+    async def run(self, action: RunTools) -> AsyncGenerator[Event, None]:
+        """Run the open calls at once; each result is stored when its tool ends, in the order of the calls."""
+        asked, calls = action.message, action.open_calls
+        fresh = any(asked is message for message in self._part.added)
+        states = {} if fresh else await self._part.turn.call_states(asked.id)
+        lost = [call for call in calls if call.id in states and not self._may_repeat(call)]
+        for call in lost:
+            yield await self._part.add_result(asked, call, ToolResult(UNKNOWN_OUTCOME, failed=True))
+        runnable, beyond = self._within_budget([call for call in calls if call not in lost])
+        for call in beyond:
+            yield await self._part.add_result(asked, call, ToolResult(self._beyond_budget(), failed=True))
+        if not runnable:
+            return
+        if self._deadline.left_s() == 0:
+            raise OutOfTime
+        self._started += len(runnable)
+        await self._part.turn.start_calls(asked.id, [call.id for call in runnable])
+        async with aclosing(self._at_once(asked, runnable)) as events:
+            async for event in events:
+                yield event
+
+    async def close(self, not_started: str, started: str) -> None:
+        """Give each open call of the run a result that says how far it came."""
+        action = next_action(self._part.messages())
+        if not isinstance(action, RunTools):
+            return
+        states = await self._part.turn.call_states(action.message.id)
+        for call in action.open_calls:
+            text = started if call.id in states else not_started
+            await self._part.add_result(action.message, call, ToolResult(text, failed=True))
+
+    async def _at_once(self, asked: Message, calls: Sequence[ToolCall]) -> AsyncGenerator[Event, None]:
+        news: asyncio.Queue[ToolProgress | asyncio.Task[_Ended]] = asyncio.Queue()
+        running = {asyncio.create_task(self._call(asked, call, _reporter(call, news))) for call in calls}
+        for task in running:
+            task.add_done_callback(news.put_nowait)
+        try:
+            for call in calls:
+                yield ToolStarted(call)
+            while running:
+                item = await self._deadline.wait(news.get())
+                if isinstance(item, ToolProgress):
+                    yield item
+                    continue
+                running.remove(item)
+                call, result, added = item.result()
+                yield added
+                yield ToolFinished(call, result)
+        finally:
+            if running:  # cancelled, or a write failed: nothing goes on running behind the caller's back
+                await settled_task(_end(running))
+
+    async def _call(self, asked: Message, call: ToolCall, report: Callable[[object], None]) -> _Ended:
+        """Run the tool and store its result, however slowly the run's events are read."""
+        result = await run_tool(self._setup.tools, call.name, call.arguments, self._context(asked, call, report))
+        return call, result, await self._part.add_result(asked, call, result)
+
+    def _context(self, asked: Message, call: ToolCall, report: Callable[[object], None]) -> ToolContext:
+        thread = self._part.turn.thread
+        return ToolContext(
+            thread_id=thread.id,
+            owner=thread.owner,
+            call_id=call.id,
+            idempotency_key=f"{thread.id}/{asked.id}/{call.id}",
+            file_store=self._setup.files,
+            deps=self._setup.deps,
+            thread_store=self._setup.store,
+            on_progress=report,
+        )
+
+    def _within_budget(self, calls: list[ToolCall]) -> tuple[list[ToolCall], list[ToolCall]]:
+        """The calls that may be run, and those that are too many; with those the run ends."""
+        most = self._setup.budget.tool_calls
+        left = len(calls) if most is None else max(most - self._started, 0)
+        if left < len(calls):
+            self.limit = "tool_call_limit"
+        return calls[:left], calls[left:]
+
+    def _beyond_budget(self) -> str:
+        return f"This call was not run: the run has used up its {self._setup.budget.tool_calls} tool calls."
+
+    def _may_repeat(self, call: ToolCall) -> bool:
+        tool = self._setup.tools.get(call.name)
+        return tool is not None and tool.effect in ("read", "idempotent")
+
+
+def _reporter(call: ToolCall, news: asyncio.Queue[Any]) -> Callable[[object], None]:
+    """What a tool reports with, from whatever thread it runs in, also when the run is over."""
+    loop = asyncio.get_running_loop()
+
+    def report(data: object) -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(news.put_nowait, ToolProgress(call, data))
+
+    return report
+
+
+async def _end(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel the tools that run, and wait for them, but not for ever."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks, timeout=_STUBBORN_S)
+    for task in tasks:
+        task.add_done_callback(_see_outcome)
+
+
+def _see_outcome(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.warning("a tool call ended with %s after its run was over", type(error).__name__)
