@@ -1,8 +1,10 @@
 """narrator: conversations that are kept. Threads, messages, files, and the stores they live in."""
 
 from narrator._files import GarbageReport
+from narrator.approval import PendingCall
 from narrator.attachment import Attachment
 from narrator.errors import (
+    ApprovalNotFound,
     ConfigurationError,
     Conflict,
     DockerError,
@@ -22,11 +24,13 @@ from narrator.errors import (
 )
 from narrator.file_store import FileStore
 from narrator.message import Message, ToolCall, Usage
+from narrator.reports import InitReport, StoreStatus
 from narrator.thread import Thread, ThreadSummary
-from narrator.thread_store import InitReport, StoreStatus, ThreadStore
+from narrator.thread_store import ThreadStore
 from narrator.turn import Turn
 
 __all__ = [
+    "ApprovalNotFound",
     "Attachment",
     "ConfigurationError",
     "Conflict",
@@ -43,6 +47,7 @@ __all__ = [
     "MessagesNotLoaded",
     "NarratorError",
     "OwnerMismatch",
+    "PendingCall",
     "SchemaError",
     "StoreStatus",
     "StoreUnavailable",

@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 from narrator._codec import StoredMessage
 
 T = TypeVar("T")
-CallState = Literal["started", "finished"]
+CallState = Literal["awaiting", "approved", "denied", "started", "finished"]
 
 
 class ThreadRef(NamedTuple):
@@ -57,6 +57,49 @@ class Waiting(NamedTuple):
 
     holder: str
     expired: bool
+
+
+class CallRecord(NamedTuple):
+    """What is stored of a tool call. `approval` and `digest`: which question was asked about it, and what about.
+
+    `expired`: the approval is too old, by the database's clock.
+    """
+
+    state: CallState
+    approval: str | None = None
+    digest: str | None = None
+    reason: str | None = None
+    asked_at: datetime | None = None
+    expired: bool = False
+
+
+class Question(NamedTuple):
+    """A call that needs a decision; `request` is the call as JSON, as a human will see it."""
+
+    call_id: str
+    approval: str
+    digest: str
+    request: str
+
+
+class Decision(NamedTuple):
+    """What a human said. `length`: how long an approval may be used; None: for ever."""
+
+    approved: bool
+    reason: str | None
+    by: str | None
+    length: timedelta | None
+
+
+class Asked(NamedTuple):
+    """A question as it is stored, and whose it is."""
+
+    approval: str
+    owner: str
+    thread: str
+    message: str
+    request: str
+    asked_at: datetime
 
 
 @dataclass(frozen=True)
@@ -130,9 +173,20 @@ class Transaction(Protocol):
 
     async def leave_queue(self, key: int, holders: Sequence[str]) -> None: ...
 
+    async def ask_calls(self, key: int, message: str, questions: Sequence[Question]) -> None:
+        """These calls await a decision; an earlier question about one is void."""
+
     async def start_calls(self, key: int, message: str, call_ids: Sequence[str]) -> None: ...
+    async def start_approved(self, key: int, message: str, call_id: str, digest: str) -> bool:
+        """Start a call if it was approved as it is and the approval is not too old: that uses it up."""
+
     async def finish_call(self, key: int, message: str, call_id: str) -> None: ...
-    async def call_states(self, key: int, message: str) -> dict[str, CallState]: ...
+    async def call_states(self, key: int, message: str) -> dict[str, CallRecord]: ...
+    async def asked(self, owner: str | None, thread_id: str | None, limit: int | None) -> list[Asked]:
+        """The questions that await a decision, the oldest first; of all owners with None."""
+
+    async def decide(self, owner: str | None, approval: str, decision: Decision) -> Asked | None:
+        """Decide a question, or change the decision while it is not used; None if there is no such question."""
 
     async def select(self, selection: Selection) -> list[Head]: ...
     async def delete_thread(self, key: int) -> bool: ...

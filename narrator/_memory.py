@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from narrator._backend import CallState, Head, Lease, Selection, T, ThreadRef, Waiting, metadata_digest
+from narrator._backend import Head, Lease, Selection, T, ThreadRef, Waiting, metadata_digest
 from narrator._codec import StoredMessage
+from narrator._memory_calls import CallRows
 from narrator._values import utc_now
 
 _POLL_S = 0.001
@@ -28,7 +29,6 @@ class _ThreadRows:
     messages: dict[str, StoredMessage] = field(default_factory=dict)
     order: list[tuple[int, str]] = field(default_factory=list)  # (position, id), sorted
     files: set[tuple[str, str, str]] = field(default_factory=set)  # (message, owner, file id)
-    calls: dict[tuple[str, str], CallState] = field(default_factory=dict)
     fence: int = 0
     holder: str | None = None
     since: datetime | None = None
@@ -69,11 +69,11 @@ class MemoryBackend:
         """Nothing is held that would have to be given back."""
 
 
-class MemoryTransaction:
+class MemoryTransaction(CallRows):
     """Row operations on dicts. Each change notes how it is undone."""
 
     def __init__(self) -> None:
-        self.undo: list[Callable[[], object]] = []
+        super().__init__()
         self._threads: dict[int, _ThreadRows] = {}
         self._keys: dict[tuple[str, str], int] = {}
         self._files: dict[tuple[str, str], int] = {}
@@ -156,8 +156,7 @@ class MemoryTransaction:
             if row := self._take_out(thread, id):
                 self.undo.append(lambda row=row: self._put_in(thread, row))  # type: ignore[misc]
         await self.forget_files(key, ids)
-        gone = set(ids)
-        self._set(thread, "calls", {at: state for at, state in thread.calls.items() if at[0] not in gone})
+        self._forget_calls(key, set(ids))
 
     async def move(self, key: int, positions: Mapping[str, int], revision: int) -> None:
         thread = self._threads[key]
@@ -248,18 +247,6 @@ class MemoryTransaction:
             for holder in holders:
                 rows.waiting.pop(holder, None)
 
-    async def start_calls(self, key: int, message: str, call_ids: Sequence[str]) -> None:
-        started: dict[tuple[str, str], CallState] = {(message, call_id): "started" for call_id in call_ids}
-        self._set(self._threads[key], "calls", self._threads[key].calls | started)
-
-    async def finish_call(self, key: int, message: str, call_id: str) -> None:
-        calls = self._threads[key].calls
-        if (message, call_id) in calls:
-            self._put(calls, (message, call_id), "finished")
-
-    async def call_states(self, key: int, message: str) -> dict[str, CallState]:
-        return {call: state for (m, call), state in self._threads[key].calls.items() if m == message}
-
     async def select(self, selection: Selection) -> list[Head]:
         chosen = []
         for rows in self._threads.values():
@@ -281,6 +268,7 @@ class MemoryTransaction:
             return False
         name = (rows.head.owner, rows.head.id)
         del self._keys[name]
+        self._forget_calls(key)
         self.undo += [lambda: self._threads.__setitem__(key, rows), lambda: self._keys.__setitem__(name, key)]
         return True
 
@@ -288,6 +276,10 @@ class MemoryTransaction:
         threads = [rows for rows in self._threads.values() if owner in (None, rows.head.owner)]
         files = [key for key in self._files if owner in (None, key[0])]
         return len(threads), sum(len(rows.messages) for rows in threads), len(files)
+
+    def _names(self, key: int) -> tuple[str, str]:
+        head = self._threads[key].head
+        return head.owner, head.id
 
     def _find(self, ref: ThreadRef) -> _ThreadRows | None:
         key = self._keys.get((ref.owner, ref.id))

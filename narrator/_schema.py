@@ -23,6 +23,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
@@ -57,6 +58,8 @@ class UtcDateTime(TypeDecorator[datetime]):
 _Key = BigInteger().with_variant(Integer, "sqlite")
 
 metadata = MetaData()
+
+_ASKED, _AWAITING = text("approval IS NOT NULL"), text("state = 'awaiting'")
 
 threads = Table(
     "narrator_threads",
@@ -147,9 +150,20 @@ calls = Table(
     Column("thread", BigInteger, nullable=False),
     Column("message", Text, nullable=False),  # the assistant message that asks for it
     Column("call_id", Text, nullable=False),
-    Column("state", String(9), nullable=False),  # started, finished
-    Column("started_at", UtcDateTime, nullable=False),
+    Column("state", String(9), nullable=False),  # awaiting, approved, denied, started, finished
+    Column("started_at", UtcDateTime),
     Column("finished_at", UtcDateTime),
+    Column("approval", String(32)),  # which question was asked about the call; a new one makes the old one void
+    Column("digest", String(64)),  # sha256 of the arguments and the tool's definition, as they were asked about
+    Column("request", Text),  # the call as JSON, as it was shown
+    Column("asked_at", UtcDateTime),
+    Column("decided_at", UtcDateTime),
+    Column("decided_by", Text),
+    Column("reason", Text),
+    Column("valid_until", UtcDateTime),
     PrimaryKeyConstraint("thread", "message", "call_id"),
     ForeignKeyConstraint(["thread", "message"], [messages.c.thread, messages.c.id], ondelete="CASCADE"),
+    # Partial, so that a call nobody was asked about costs no entry.
+    Index("narrator_calls_approval", "approval", unique=True, sqlite_where=_ASKED, postgresql_where=_ASKED),
+    Index("narrator_calls_awaiting", "asked_at", "approval", sqlite_where=_AWAITING, postgresql_where=_AWAITING),
 )

@@ -9,7 +9,6 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
-    Interval,
     Select,
     and_,
     bindparam,
@@ -22,33 +21,19 @@ from sqlalchemy import (
     true,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from narrator._backend import CallState, Head, Lease, Selection, ThreadRef, Waiting, metadata_digest
+from narrator._backend import Head, Lease, Selection, ThreadRef, Waiting, metadata_digest
 from narrator._codec import StoredMessage
-from narrator._schema import UtcDateTime, calls, files, message_files, messages, thread_metadata, threads, waiting
-from narrator._values import utc_now
+from narrator._schema import files, message_files, messages, thread_metadata, threads, waiting
+from narrator._sql_calls import SqlCalls
 
 _HEAD = [threads.c[name] for name in Head._fields]
 _ROW = [messages.c[name] for name in StoredMessage._fields]
 _CHUNK = 500  # ids in one statement: SQLite allows 32,766 parameters, PostgreSQL 32,767
 
 
-class SqlTransaction:
+class SqlTransaction(SqlCalls):
     """Row operations in one transaction of one connection."""
-
-    def __init__(self, connection: AsyncConnection) -> None:
-        self._connection = connection
-        self._postgres = connection.dialect.name == "postgresql"
-        self._insert: Any = postgresql.insert if self._postgres else sqlite.insert
-
-    def _now(self) -> Any:
-        """The database's clock. SQLite has none of its own: it runs in this process."""
-        return func.clock_timestamp(type_=UtcDateTime) if self._postgres else utc_now()
-
-    def _after(self, length: timedelta) -> Any:
-        return self._now() + literal(length, Interval) if self._postgres else utc_now() + length
 
     async def claim(
         self,
@@ -275,26 +260,6 @@ class SqlTransaction:
 
     async def leave_queue(self, key: int, holders: Sequence[str]) -> None:
         await self._connection.execute(delete(waiting).where(waiting.c.thread == key, waiting.c.holder.in_(holders)))
-
-    async def start_calls(self, key: int, message: str, call_ids: Sequence[str]) -> None:
-        now = self._now()
-        insert = self._insert(calls)
-        for call_id in call_ids:
-            await self._connection.execute(
-                insert.values(thread=key, message=message, call_id=call_id, state="started", started_at=now)
-                .on_conflict_do_update(
-                    index_elements=[calls.c.thread, calls.c.message, calls.c.call_id],
-                    set_={"state": "started", "started_at": now},
-                )
-            )  # fmt: skip
-
-    async def finish_call(self, key: int, message: str, call_id: str) -> None:
-        where = and_(calls.c.thread == key, calls.c.message == message, calls.c.call_id == call_id)
-        await self._connection.execute(update(calls).where(where).values(state="finished", finished_at=self._now()))
-
-    async def call_states(self, key: int, message: str) -> dict[str, CallState]:
-        query = select(calls.c.call_id, calls.c.state).where(calls.c.thread == key, calls.c.message == message)
-        return dict(iter(await self._connection.execute(query)))
 
     async def select(self, selection: Selection) -> list[Head]:
         query = _selected(select(*_HEAD), selection)

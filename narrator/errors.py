@@ -3,6 +3,7 @@
 NarratorError
 ├── ThreadNotFound (LookupError)      no such thread, or it belongs to another owner
 ├── FileNotFound (LookupError)        no such file, or it belongs to another owner
+├── ApprovalNotFound (LookupError)    no such question waits: it was used, replaced, or is another owner's
 ├── Conflict
 │   ├── ThreadConflict                someone else wrote since this thread was loaded
 │   └── MessageConflict               a stored message has this id and other content
@@ -31,6 +32,10 @@ class ThreadNotFound(NarratorError, LookupError):
 
 class FileNotFound(NarratorError, LookupError):
     """No file has this id here."""
+
+
+class ApprovalNotFound(NarratorError, LookupError):
+    """No call waits for a decision under this id any more."""
 
 
 class Conflict(NarratorError):

@@ -24,7 +24,15 @@ from datetime import timedelta
 from typing import Any
 
 from narrator.attachment import Attachment
-from narrator.errors import FileNotFound, MessageConflict, OwnerMismatch, ThreadBusy, ThreadConflict, ThreadNotFound
+from narrator.errors import (
+    ApprovalNotFound,
+    FileNotFound,
+    MessageConflict,
+    OwnerMismatch,
+    ThreadBusy,
+    ThreadConflict,
+    ThreadNotFound,
+)
 from narrator.message import Message, ToolCall
 from narrator.thread import Thread
 from narrator.thread_store import ThreadStore
@@ -223,9 +231,32 @@ async def one_run_has_the_turn(store: ThreadStore) -> None:
         await store.save_thread(other)
         await turn.start_calls("question", ["c"])
         await turn.append(_said("answer"), behind="question", finishes=("question", "c"))
-        assert await turn.call_states("question") == {"c": "finished"}
+        assert (await turn.call_states("question"))["c"].state == "finished"
     assert await _ids(store) == ["question", "answer", "meanwhile"]
     await second_run()
+
+
+async def a_decision_is_used_once(store: ThreadStore) -> None:
+    """P6 and approvals: it is for what was asked about, seen by its owner alone, and starting the call uses it up."""
+    ann, bob = store.for_owner("ann"), store.for_owner("bob")
+    thread = Thread(id="t", messages=[_said("question")])
+    await ann.save_thread(thread)
+    call = ToolCall(id="c", name="refund")
+    async with ann.turn(thread) as turn:
+        (pending,) = await turn.ask("question", [(call, "digest")])
+        assert await ann.pending_calls() == await store.pending_calls("t") == [pending]
+        assert await bob.pending_calls() == []
+        assert await turn.start_calls("question", ["c"], {"c": "digest"}) == set()
+        await _refuses(ApprovalNotFound, bob.decide(pending.id, approved=True))
+        await ann.decide(pending.id, approved=True, valid_for=timedelta(microseconds=1))
+        await asyncio.sleep(0.002)
+        assert await turn.start_calls("question", ["c"], {"c": "digest"}) == set()
+        await ann.decide(pending.id, approved=True)
+        assert await turn.start_calls("question", ["c"], {"c": "other"}) == set()
+        assert await turn.start_calls("question", ["c"], {"c": "digest"}) == {"c"}
+        assert await turn.start_calls("question", ["c"], {"c": "digest"}) == set()
+    await _refuses(ApprovalNotFound, ann.decide(pending.id, approved=False))
+    assert await store.pending_calls() == []
 
 
 async def a_deleted_thread_is_gone(store: ThreadStore) -> None:
@@ -254,5 +285,6 @@ _BODIES = [
     listings_are_newest_first_and_paged,
     owners_are_apart,
     one_run_has_the_turn,
+    a_decision_is_used_once,
     a_deleted_thread_is_gone,
 ]

@@ -7,53 +7,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from pathlib import Path
 from time import perf_counter
 from types import TracebackType
 from typing import Any, Self
 
-from narrator import _files, _refresh
+from narrator import _files, _refresh, approval
 from narrator._backend import Backend, Head, Selection, ThreadRef, Transaction, metadata_digest
 from narrator._memory import MemoryBackend
 from narrator._saving import Stored
 from narrator._tracked import track
 from narrator._values import check_id, to_json, utc, utc_now
 from narrator._writer import ThreadWriter
+from narrator.approval import PendingCall
 from narrator.config import PoolSettings, database_url_from_env, parse_url
 from narrator.errors import ConfigurationError, OwnerMismatch, ThreadNotFound
 from narrator.file_store import FileStore
 from narrator.message import Message
+from narrator.reports import InitReport, StoreStatus
 from narrator.thread import Thread, ThreadSummary
 from narrator.turn import Turn, take_turn
 
 _MOST_ROWS = 2**62  # what a database's integer can hold
 DEFAULT_WAIT_S = 60.0
 DEFAULT_LEASE = timedelta(seconds=30)
-
-
-@dataclass(frozen=True)
-class StoreStatus:
-    """What `narrator status` shows. `url` has its password hidden; `latency_ms` is one round trip."""
-
-    backend: str
-    url: str
-    schema_version: str
-    threads: int
-    messages: int
-    files: int
-    latency_ms: float
-
-
-@dataclass(frozen=True)
-class InitReport:
-    """What `initialize` did: schema versions before (None: there were no tables) and after, SQLite's backup."""
-
-    before: str | None
-    after: str
-    backup_path: Path | None
 
 
 class ThreadStore:
@@ -185,6 +163,28 @@ class ThreadStore:
             return False
         await self._writer.drop_files(files)
         return True
+
+    async def pending_calls(self, thread_id: str | None = None, *, limit: int | None = None) -> list[PendingCall]:
+        """The tool calls that wait for a decision, the oldest first; of one thread, or of all that are seen here."""
+        return await approval.pending_calls(self._backend, self._owner, thread_id, limit)
+
+    async def decide(
+        self,
+        pending_id: str,
+        *,
+        approved: bool,
+        reason: str | None = None,
+        by: str | None = None,
+        valid_for: timedelta | None = None,
+    ) -> PendingCall:
+        """Decide on a tool call that waits, from any process; the thread's next `go` acts on it. What was decided on.
+
+        An approval is used once, by the call that was asked about, as it is; after `valid_for` it is void, and the
+        question is asked again. The model reads the `reason` of a denial. `by` is kept with it. Until it is used,
+        a decision may be changed. Raises ApprovalNotFound when no question of this id waits (here) any more.
+        """
+        decision = approval.decision(approved, reason, by, valid_for)
+        return await approval.decide(self._writer, self._owner, pending_id, decision)
 
     async def list_threads(
         self,

@@ -9,18 +9,19 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from narrator import _holder
-from narrator._backend import CallState, Transaction
+from narrator._backend import CallRecord, Question, Transaction
 from narrator._settle import settled_task
 from narrator._values import MAX_ID_CHARS
 from narrator._waiting import acquire
 from narrator._writer import ThreadWriter
+from narrator.approval import PendingCall
 from narrator.errors import LeaseLost, StoreUnavailable, ThreadConflict, ThreadNotFound
-from narrator.message import Message
+from narrator.message import Message, ToolCall, new_id
 from narrator.thread import Thread
 
 logger = logging.getLogger("narrator")
@@ -47,25 +48,62 @@ class Turn:
         done = (finishes[0], _key_of(finishes[1])) if finishes else None
         await self._writer.append(self.thread, message, fence=self.fence, behind=behind, finishes=done)
 
-    async def start_calls(self, message_id: str, call_ids: Sequence[str]) -> None:
-        """Record that these calls of an assistant message start now; committed when this returns."""
+    async def start_calls(
+        self, message_id: str, call_ids: Sequence[str], approved: Mapping[str, str] | None = None
+    ) -> set[str]:
+        """Record that these calls of an assistant message start now, committed when this returns; those that do.
 
-        async def work(tx: Transaction, _attempt: int) -> None:
-            if not await tx.renew_lease(self._key, self.fence, self._lease):
-                raise self._lost()
-            if await tx.position_of(self._key, message_id) is None:
-                raise ThreadConflict(
-                    f"message {message_id!r} of thread {self.thread.id!r}, which asks for these calls, was removed by "
-                    "someone else; they were not started. Call go() again to go on from what is stored"
-                )
-            await tx.start_calls(self._key, message_id, [_key_of(call_id) for call_id in call_ids])
+        `approved`: call id -> digest of what was approved. Such a call starts only if its approval is for this digest,
+        not too old and not used; starting uses it up.
+        """
 
-        await self._writer.commit(work)
+        gated = approved or {}
 
-    async def call_states(self, message_id: str) -> dict[str, CallState]:
-        """The recorded state of each call of an assistant message; one that never started is absent."""
+        async def work(tx: Transaction, attempt: int) -> set[str]:
+            await self._hold(tx, message_id)
+            started = {call_id for call_id in call_ids if call_id not in gated}
+            await tx.start_calls(self._key, message_id, [_key_of(call_id) for call_id in started])
+            before = await tx.call_states(self._key, message_id) if attempt > 1 and gated else {}
+            for call_id, digest in gated.items():
+                key = _key_of(call_id)
+                was_ours = key in before and before[key].state == "started"  # by the attempt whose COMMIT got no reply
+                if was_ours or await tx.start_approved(self._key, message_id, key, digest):
+                    started.add(call_id)
+            return started
 
-        async def work(tx: Transaction, _attempt: int) -> dict[str, CallState]:
+        return await self._writer.commit(work)
+
+    async def ask(self, message_id: str, questions: Sequence[tuple[ToolCall, str]]) -> list[PendingCall]:
+        """Record that these calls await a decision, each with the digest of what it is about; committed, in order."""
+        rows = [Question(_key_of(call.id), new_id(), digest, call.model_dump_json()) for call, digest in questions]
+
+        async def work(tx: Transaction, _attempt: int) -> dict[str, CallRecord]:
+            await self._hold(tx, message_id)
+            await tx.ask_calls(self._key, message_id, rows)
+            return await tx.call_states(self._key, message_id)
+
+        records = (await self._writer.commit(work)).values()
+        asked_at = {record.approval: record.asked_at for record in records if record.asked_at}
+        thread = self.thread
+        return [
+            PendingCall(row.approval, thread.id, thread.owner, message_id, call, asked_at[row.approval])
+            for row, (call, _) in zip(rows, questions, strict=True)
+        ]
+
+    async def _hold(self, tx: Transaction, message_id: str) -> None:
+        """LeaseLost unless the turn is this run's, ThreadConflict unless the message is there."""
+        if not await tx.renew_lease(self._key, self.fence, self._lease):
+            raise self._lost()
+        if await tx.position_of(self._key, message_id) is None:
+            raise ThreadConflict(
+                f"message {message_id!r} of thread {self.thread.id!r}, which asks for these calls, was removed by "
+                "someone else; they were not started. Call go() again to go on from what is stored"
+            )
+
+    async def call_states(self, message_id: str) -> dict[str, CallRecord]:
+        """What is recorded of the calls of an assistant message; one that never started is absent."""
+
+        async def work(tx: Transaction, _attempt: int) -> dict[str, CallRecord]:
             return await tx.call_states(self._key, message_id)
 
         states = await self._writer.backend.run(work, write=False)

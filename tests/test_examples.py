@@ -20,6 +20,7 @@ from tyler import FileStore, Thread, ThreadStore
 ROOT = Path(__file__).parents[1]
 EXAMPLES = {path.stem for path in (ROOT / "examples").glob("*.py")}
 TESTED = {
+    "approvals",
     "attachments",
     "context_injection",
     "quickstart",
@@ -124,6 +125,17 @@ def test_topic_threads_open_once_and_are_found(example: Example, model_server: M
     assert shown(model_server, 0)[0] == context
     roles = [role for role, _ in texts(stored(tmp_path / "topics.db")["research-tides"])]
     assert roles == ["system", "user", "assistant", "user", "assistant"]
+
+
+@pytest.mark.parametrize(("word", "told"), [("approve", "25.00 euros"), ("deny", "decided at the desk")])
+def test_approvals_wait_from_run_to_run(example: Example, tmp_path: Path, word: str, told: str) -> None:
+    assert example("approvals", str(tmp_path)) == "awaiting_approval: refund\n"
+    assert example("approvals", str(tmp_path)) == "awaiting_approval: refund\n"
+    assert example("approvals", str(tmp_path), word) == f'{word}: refund {{"order": 7, "euros": 25}}\n'
+    last = example("approvals", str(tmp_path))
+    assert last.startswith("completed: I hear: ")
+    assert told in last
+    assert example("approvals", str(tmp_path)) == last
 
 
 def test_attachments_reach_the_model_and_the_disk(example: Example, model_server: ModelServer, tmp_path: Path) -> None:

@@ -12,19 +12,19 @@ import tyler
 
 PUBLIC = {
     "narrator": """
-        Attachment ConfigurationError Conflict DockerError FileNotFound FileStore FileStoreMissing FileTooLarge
-        GarbageReport InitReport LeaseLost Message MessageConflict MessagesNotLoaded NarratorError OwnerMismatch
-        SchemaError StoreStatus StoreUnavailable Thread ThreadBusy ThreadConflict ThreadNotFound ThreadStore
-        ThreadSummary ToolCall Turn Usage
+        ApprovalNotFound Attachment ConfigurationError Conflict DockerError FileNotFound FileStore
+        FileStoreMissing FileTooLarge GarbageReport InitReport LeaseLost Message MessageConflict
+        MessagesNotLoaded NarratorError OwnerMismatch PendingCall SchemaError StoreStatus StoreUnavailable
+        Thread ThreadBusy ThreadConflict ThreadNotFound ThreadStore ThreadSummary ToolCall Turn Usage
     """,
     "tyler": """
-        Agent Attachment Budget ConfigurationError ContextTooLong Event FileNotFound FileStore FileStoreMissing
-        FileTooLarge Finished LeaseLost LitellmModel LocalModelUnavailable Message MessageAdded MessageConflict
-        Model ModelAnswerBroken ModelError ModelKeyError ModelNotFound ModelRateLimited ModelRefused
-        ModelUnavailable NarratorError NothingToAnswer OutputSchema OwnerMismatch Reasoning Reply Request Result
-        RunOptions SchemaError StoreUnavailable TextDelta Thread ThreadBusy ThreadConflict ThreadNotFound
-        ThreadStore Tool ToolCall ToolContext ToolFinished ToolProgress ToolResult ToolStarted TylerError Usage
-        tool
+        Agent ApprovalNeeded ApprovalNotFound ApprovalRequest Attachment Budget ConfigurationError
+        ContextTooLong Event FileNotFound FileStore FileStoreMissing FileTooLarge Finished LeaseLost
+        LitellmModel LocalModelUnavailable Message MessageAdded MessageConflict Model ModelAnswerBroken
+        ModelError ModelKeyError ModelNotFound ModelRateLimited ModelRefused ModelUnavailable NarratorError
+        NothingToAnswer OutputSchema OwnerMismatch PendingCall Reasoning Reply Request Result RunOptions
+        SchemaError StoreUnavailable TextDelta Thread ThreadBusy ThreadConflict ThreadNotFound ThreadStore Tool
+        ToolCall ToolContext ToolFinished ToolProgress ToolResult ToolStarted TylerError Usage tool
     """,
     "lye": """
         FetchFailed FileStoreNeeded LyeError UrlRefused WEB_TOOLS web_tools

@@ -1,6 +1,7 @@
 """tyler: agents that answer threads. With narrator's names that every agent needs."""
 
 from narrator import (
+    ApprovalNotFound,
     Attachment,
     ConfigurationError,
     FileNotFound,
@@ -12,6 +13,7 @@ from narrator import (
     MessageConflict,
     NarratorError,
     OwnerMismatch,
+    PendingCall,
     SchemaError,
     StoreUnavailable,
     Thread,
@@ -25,6 +27,7 @@ from narrator import (
 from tyler._litellm import LitellmModel
 from tyler._setup import RunOptions
 from tyler.agent import Agent
+from tyler.approval import ApprovalRequest
 from tyler.budget import Budget
 from tyler.errors import (
     ContextTooLong,
@@ -39,13 +42,25 @@ from tyler.errors import (
     NothingToAnswer,
     TylerError,
 )
-from tyler.events import Event, Finished, MessageAdded, TextDelta, ToolFinished, ToolProgress, ToolStarted
+from tyler.events import (
+    ApprovalNeeded,
+    Event,
+    Finished,
+    MessageAdded,
+    TextDelta,
+    ToolFinished,
+    ToolProgress,
+    ToolStarted,
+)
 from tyler.model import Model, OutputSchema, Reasoning, Reply, Request
 from tyler.result import Result
 from tyler.tools import Tool, ToolContext, ToolResult, tool
 
 __all__ = [
     "Agent",
+    "ApprovalNeeded",
+    "ApprovalNotFound",
+    "ApprovalRequest",
     "Attachment",
     "Budget",
     "ConfigurationError",
@@ -74,6 +89,7 @@ __all__ = [
     "NothingToAnswer",
     "OutputSchema",
     "OwnerMismatch",
+    "PendingCall",
     "Reasoning",
     "Reply",
     "Request",

@@ -6,9 +6,8 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Literal
 
-from narrator import Message, NarratorError
+from narrator import Message, NarratorError, PendingCall
 from narrator._settle import settled_task
 from tyler._part import Part
 from tyler._setup import Setup
@@ -20,7 +19,7 @@ from tyler.budget import Deadline, Limit, OutOfTime
 from tyler.errors import ModelAnswerBroken, NothingToAnswer
 from tyler.events import Event, TextDelta
 from tyler.model import Reply, Request
-from tyler.result import total_usage
+from tyler.result import Status, total_usage
 
 logger = logging.getLogger("tyler")
 
@@ -43,8 +42,10 @@ class Run:
         self._steps = 0
         self._limit: Limit | None = None  # the one that a step ran into
 
-    def stop(self) -> Limit | Literal["repeated_failure"] | None:
-        """Why the model must not be asked again (promise P14); the thread is valid, and another `go` takes it up."""
+    def stop(self, action: AskModel | RunTools) -> Status | None:
+        """Why this must not be done now (promise P14); the thread is valid, and another `go` takes it up."""
+        if isinstance(action, RunTools):
+            return "awaiting_approval" if self.waiting and self._calls.all_wait(action) else None
         if limit := self._limit or self._calls.limit:
             return limit
         if repeats_failure(self.part.added):
@@ -52,6 +53,11 @@ class Run:
         if self._deadline.left_s() == 0:
             return "time_limit"
         return self._setup.budget.used_up(self._steps, total_usage(self.part.added))
+
+    @property
+    def waiting(self) -> list[PendingCall]:
+        """The calls that a human has to decide on."""
+        return self._calls.waiting
 
     async def perform(self, action: AskModel | RunTools) -> AsyncGenerator[Event, None]:
         """Do the next thing. Who cancels does not want open calls run later: they are closed then."""
@@ -68,7 +74,7 @@ class Run:
             raise
         except OutOfTime:
             self._limit = "time_limit"
-            await self._calls.close(OUT_OF_TIME, OUT_OF_TIME_UNKNOWN)
+            await self._calls.close(OUT_OF_TIME, OUT_OF_TIME_UNKNOWN, but_waiting=True)
 
     async def _ask_model(self) -> AsyncGenerator[Event, None]:
         """Stream an answer and store it. What was streamed before it was stopped is kept, marked as interrupted."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypedDict, cast
 
 from narrator import FileStore, ThreadStore
+from tyler.approval import Approval
 from tyler.budget import Budget
 from tyler.model import Model
 from tyler.tools import Tool
@@ -39,6 +40,7 @@ class Setup:
     store: ThreadStore | None
     deps: object
     budget: Budget
+    approval: Approval
 
 
 def checked(options: RunOptions) -> RunOptions:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
-from narrator import Message, ToolCall
+from narrator import Message, PendingCall, ToolCall
+from narrator._backend import CallRecord
 from narrator._settle import settled_task
+from tyler._gate import Gate
 from tyler._part import Part
 from tyler._setup import Setup
 from tyler._steps import RunTools, next_action
 from tyler.budget import Deadline, Limit, OutOfTime
-from tyler.events import Event, MessageAdded, ToolFinished, ToolProgress, ToolStarted
+from tyler.events import ApprovalNeeded, Event, MessageAdded, ToolFinished, ToolProgress, ToolStarted
 from tyler.tools import ToolContext, ToolResult, run_tool
 
 logger = logging.getLogger("tyler")
@@ -24,6 +27,10 @@ _STUBBORN_S = 1.0  # a tool that ignores its cancellation is waited for so long
 _Ended = tuple[ToolCall, ToolResult, MessageAdded]
 
 
+def _nobody(data: object) -> None:
+    """Who hears of a call that does not run yet."""
+
+
 class ToolCalls:
     """Runs the calls of one run, within its budget of calls and time."""
 
@@ -31,38 +38,56 @@ class ToolCalls:
         self._part = part
         self._setup = setup
         self._deadline = deadline
+        self._gate = Gate(part, setup, deadline)
         self._started = 0
+        self._looked_at: set[str] = set()  # messages whose calls this run has begun with
+        self.waiting: list[PendingCall] = []
         self.limit: Limit | None = None  # "tool_call_limit" once there were too many
 
     async def run(self, action: RunTools) -> AsyncGenerator[Event, None]:
         """Run the open calls at once; each result is stored when its tool ends, in the order of the calls."""
         asked, calls = action.message, action.open_calls
-        fresh = any(asked is message for message in self._part.added)
-        states = {} if fresh else await self._part.turn.call_states(asked.id)
-        lost = [call for call in calls if call.id in states and not self._may_repeat(call)]
+        records = await self._records(asked)
+        lost = [call for call in calls if _was_started(records, call) and not self._may_repeat(call)]
         for call in lost:
             yield await self._part.add_result(asked, call, ToolResult(UNKNOWN_OUTCOME, failed=True))
-        runnable, beyond = self._within_budget([call for call in calls if call not in lost])
+        left = [call for call in calls if call not in lost]
+        found = await self._gate.sort(asked, left, records, partial(self._context, asked))
+        for call in left:
+            if reason := found.denied.get(call.id):
+                yield await self._part.add_result(asked, call, ToolResult(reason, failed=True))
+        self.waiting = found.waiting
+        for pending in found.waiting:
+            yield ApprovalNeeded(pending)
+        runnable, beyond = self._within_budget(found.run)
         for call in beyond:
             yield await self._part.add_result(asked, call, ToolResult(self._beyond_budget(), failed=True))
         if not runnable:
             return
         if self._deadline.left_s() == 0:
             raise OutOfTime
-        self._started += len(runnable)
-        await self._part.turn.start_calls(asked.id, [call.id for call in runnable])
-        async with aclosing(self._at_once(asked, runnable)) as events:
+        approved = {call.id: found.approved[call.id] for call in runnable if call.id in found.approved}
+        started = await self._part.turn.start_calls(asked.id, [call.id for call in runnable], approved)
+        self._started += len(started)
+        # An approval that was taken back, or has run out, in this very moment: its call is asked about anew.
+        async with aclosing(self._at_once(asked, [call for call in runnable if call.id in started])) as events:
             async for event in events:
                 yield event
 
-    async def close(self, not_started: str, started: str) -> None:
-        """Give each open call of the run a result that says how far it came."""
+    def all_wait(self, action: RunTools) -> bool:
+        """Whether nothing but a human's decision can go on with these calls."""
+        return {call.id for call in action.open_calls} <= {pending.call.id for pending in self.waiting}
+
+    async def close(self, not_started: str, started: str, *, but_waiting: bool = False) -> None:
+        """Give each open call of the run a result that says how far it came; the waiting ones may be left open."""
         action = next_action(self._part.messages())
         if not isinstance(action, RunTools):
             return
-        states = await self._part.turn.call_states(action.message.id)
+        records = await self._part.turn.call_states(action.message.id)
         for call in action.open_calls:
-            text = started if call.id in states else not_started
+            if but_waiting and any(call.id == pending.call.id for pending in self.waiting):
+                continue
+            text = started if _was_started(records, call) else not_started
             await self._part.add_result(action.message, call, ToolResult(text, failed=True))
 
     async def _at_once(self, asked: Message, calls: Sequence[ToolCall]) -> AsyncGenerator[Event, None]:
@@ -91,7 +116,13 @@ class ToolCalls:
         result = await run_tool(self._setup.tools, call.name, call.arguments, self._context(asked, call, report))
         return call, result, await self._part.add_result(asked, call, result)
 
-    def _context(self, asked: Message, call: ToolCall, report: Callable[[object], None]) -> ToolContext:
+    async def _records(self, asked: Message) -> dict[str, CallRecord]:
+        """What is stored of the message's calls; nothing, if it was added just now."""
+        fresh = asked.id not in self._looked_at and any(asked is message for message in self._part.added)
+        self._looked_at.add(asked.id)
+        return {} if fresh else await self._part.turn.call_states(asked.id)
+
+    def _context(self, asked: Message, call: ToolCall, report: Callable[[object], None] = _nobody) -> ToolContext:
         thread = self._part.turn.thread
         return ToolContext(
             thread_id=thread.id,
@@ -118,6 +149,10 @@ class ToolCalls:
     def _may_repeat(self, call: ToolCall) -> bool:
         tool = self._setup.tools.get(call.name)
         return tool is not None and tool.effect in ("read", "idempotent")
+
+
+def _was_started(records: Mapping[str, CallRecord], call: ToolCall) -> bool:
+    return call.id in records and records[call.id].state in ("started", "finished")
 
 
 def _reporter(call: ToolCall, news: asyncio.Queue[Any]) -> Callable[[object], None]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Protocol
 
-from narrator import Message, Thread, ThreadBusy
-from narrator._backend import CallState
+from narrator import Message, PendingCall, Thread, ThreadBusy, ToolCall
+from narrator._backend import CallRecord
 from narrator._writer import alone
+from narrator.errors import ConfigurationError
 
 
 class RunTurn(Protocol):
@@ -21,9 +22,13 @@ class RunTurn(Protocol):
         self, message: Message, *, behind: str | None, finishes: tuple[str, str] | None = None
     ) -> None: ...
 
-    async def start_calls(self, message_id: str, call_ids: Sequence[str]) -> None: ...
+    async def start_calls(
+        self, message_id: str, call_ids: Sequence[str], approved: Mapping[str, str] | None = None
+    ) -> set[str]: ...
 
-    async def call_states(self, message_id: str) -> dict[str, CallState]: ...
+    async def ask(self, message_id: str, questions: Sequence[tuple[ToolCall, str]]) -> list[PendingCall]: ...
+
+    async def call_states(self, message_id: str) -> dict[str, CallRecord]: ...
 
 
 class UnsavedTurn:
@@ -31,7 +36,7 @@ class UnsavedTurn:
 
     def __init__(self, thread: Thread) -> None:
         self.thread = thread
-        self._started: dict[str, dict[str, CallState]] = {}
+        self._started: dict[str, dict[str, CallRecord]] = {}
 
     async def append(self, message: Message, *, behind: str | None, finishes: tuple[str, str] | None = None) -> None:
         """Put the message right behind the one named, or at the end."""
@@ -41,11 +46,21 @@ class UnsavedTurn:
             place = next((i + 1 for i in range(len(messages) - 1, -1, -1) if messages[i].id == behind), place)
         messages.insert(place, message)
 
-    async def start_calls(self, message_id: str, call_ids: Sequence[str]) -> None:
+    async def start_calls(
+        self, message_id: str, call_ids: Sequence[str], approved: Mapping[str, str] | None = None
+    ) -> set[str]:
         """Known for the time of the run; a call that a crash left open is known by its missing result alone."""
-        self._started.setdefault(message_id, {}).update(dict.fromkeys(call_ids, "started"))
+        self._started.setdefault(message_id, {}).update(dict.fromkeys(call_ids, CallRecord("started")))
+        return set(call_ids)
 
-    async def call_states(self, message_id: str) -> dict[str, CallState]:
+    async def ask(self, message_id: str, questions: Sequence[tuple[ToolCall, str]]) -> list[PendingCall]:
+        """ConfigurationError: the question would be kept nowhere."""
+        raise ConfigurationError(
+            f"{questions[0][0].name} needs a human's approval, and this agent has no thread store in which it could "
+            "wait; give it one (ThreadStore.create() is in memory), or a function to ask: Agent(approve=...)"
+        )
+
+    async def call_states(self, message_id: str) -> dict[str, CallRecord]:
         """The calls that this run has started."""
         return self._started.get(message_id, {})
 

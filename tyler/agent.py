@@ -16,9 +16,10 @@ from narrator.errors import ConfigurationError
 from tyler._litellm import LitellmModel
 from tyler._run import Run
 from tyler._setup import RunOptions, Setup, checked
-from tyler._steps import INPUTS, AskModel, Done, next_action
+from tyler._steps import INPUTS, Done, next_action
 from tyler._sync import run_sync
 from tyler._unsaved import RunTurn, unsaved_turn
+from tyler.approval import Approval, Approve
 from tyler.budget import Budget
 from tyler.errors import NothingToAnswer
 from tyler.events import Event, Finished
@@ -38,6 +39,7 @@ class Agent:
     `tyler.testing.ScriptedModel`. `tools` are plain typed functions, `@tool`s, or lists of them. Without
     `thread_store` nothing is kept but in the Thread object; `file_store` takes the attachments. `model_params`
     go to each request. `budget`: what each run may use up; 50 model calls unless given.
+    `approve`: which calls need a human's approval, and who is asked (see `tyler.approval.Approval`).
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Agent:
         api_key: str | None = None,
         model_params: Mapping[str, Any] | None = None,
         budget: Budget = DEFAULT_BUDGET,
+        approve: Approve | None = None,
     ) -> None:
         if (model_name is None) == (model is None):
             raise ConfigurationError(f"agent {name!r} needs a model: pass model_name='gpt-4o', or model=, not both")
@@ -61,6 +64,7 @@ class Agent:
         self.purpose = purpose
         self.budget = budget
         self.tools_by_name = collect(tools)
+        self.approval = Approval(approve, self.tools_by_name)
         self.thread_store = thread_store
         self.file_store = file_store
         self.model: Model = model or LitellmModel(
@@ -84,7 +88,7 @@ class Agent:
             run = Run(turn, fresh or _last_input(thread), self._setup(thread, options))
             status: Status = "completed"
             while not isinstance(action := next_action(run.part.messages()), Done):
-                if isinstance(action, AskModel) and (stop := run.stop()):
+                if stop := run.stop(action):
                     status = stop
                     break
                 async with aclosing(run.perform(action)) as events:
@@ -130,6 +134,7 @@ class Agent:
             store=store.for_owner(thread.owner) if store and thread.owner else store,
             deps=options.get("deps"),
             budget=options.get("budget") or self.budget,
+            approval=self.approval,
         )
 
     def _named(self, name: str) -> Model:
@@ -181,6 +186,6 @@ def _result(run: Run, thread: Thread, status: Status) -> Result:
         status = _STATUS_OF_FINISH.get(messages[-1].metadata.get("finish"), status)
     if ran:
         ids = {message.id for message in added}  # in the order of the thread: tools may end in any other
-        return Result(thread, [message for message in messages if message.id in ids], status)
+        return Result(thread, [message for message in messages if message.id in ids], status, pending=run.waiting)
     start = next((i for i in range(len(messages) - 1, -1, -1) if messages[i].role in INPUTS), -1)
     return Result(thread, messages[start + 1 :], status, replayed=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from narrator import Message, ToolCall
+from narrator import Message, PendingCall, ToolCall
 from tyler.result import Result
 from tyler.tools import ToolResult
 
@@ -21,6 +21,13 @@ class MessageAdded:
     """This message is in the thread, and stored."""
 
     message: Message
+
+
+@dataclass(frozen=True)
+class ApprovalNeeded:
+    """This call waits for a human's decision, and the question is stored; the run pauses once nothing else is open."""
+
+    pending: PendingCall
 
 
 @dataclass(frozen=True)
@@ -53,4 +60,4 @@ class Finished:
     result: Result
 
 
-Event = TextDelta | MessageAdded | ToolStarted | ToolProgress | ToolFinished | Finished
+Event = TextDelta | MessageAdded | ApprovalNeeded | ToolStarted | ToolProgress | ToolFinished | Finished

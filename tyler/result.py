@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-from narrator import Message, Thread, Usage
+from narrator import Message, PendingCall, Thread, Usage
 from narrator._html import message_row, table
 from tyler.budget import Limit
 
-Status = Literal["completed", "cut", "filtered", "repeated_failure"] | Limit
+Status = Literal["completed", "cut", "filtered", "repeated_failure", "awaiting_approval"] | Limit
 
 
 def total_usage(messages: Iterable[Message]) -> Usage:
@@ -27,6 +27,7 @@ class Result:
     provider's filter stopped it, so `content` is not whole;
     "step_limit", "tool_call_limit", "time_limit", "token_limit" or "cost_limit" when its Budget ended the run,
     "repeated_failure" when the model made the same failing call three times; `go` takes it up again.
+    "awaiting_approval": the calls in `pending` wait for `store.decide(...)`, and then for another `go`.
     `replayed`: the answer was recorded before and no model was called; `new_messages` are then the recorded ones.
     """
 
@@ -34,6 +35,7 @@ class Result:
     new_messages: list[Message]
     status: Status
     replayed: bool = False
+    pending: list[PendingCall] = field(default_factory=list)
 
     @property
     def content(self) -> str:

@@ -90,7 +90,8 @@ class Tool:
     Made by `@tool` or `as_tool`; still callable like the function. `risk` says what a call may touch
     (who must approve it), `effect` whether it may run again after a crash. `timeout_s` cancels an
     async function; a sync one runs in a thread of its own, which nothing can stop: the call ends with
-    ToolTimeout and the thread runs on to its end, or to the end of the program.
+    ToolTimeout and the thread runs on to its end, or to the end of the program. `needs_approval`: whether a human has
+    to allow a call, or a function of its arguments that says so; None: where the risk is "exec".
     """
 
     function: Callable[..., Any]
@@ -99,6 +100,7 @@ class Tool:
     risk: Risk = "write"
     effect: Effect = "once"
     timeout_s: float | None = None
+    needs_approval: bool | Callable[[dict[str, Any]], bool] | None = None
     _signature: Signature = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -130,6 +132,16 @@ class Tool:
         """The JSON schema of the arguments, a private copy."""
         return copy.deepcopy(self._signature.json_schema)
 
+    def asks(self, arguments: dict[str, Any]) -> bool:
+        """Whether a human has to allow a call with these arguments, unless the agent says otherwise."""
+        if callable(self.needs_approval):
+            return bool(self.needs_approval(arguments))
+        return self.risk == "exec" if self.needs_approval is None else self.needs_approval
+
+    def check(self, arguments: str) -> None:
+        """ToolArgumentsError unless a call with this JSON text would start."""
+        self._parse(arguments, None)
+
     def definition(self) -> dict[str, Any]:
         """The tool as the chat-completions API describes one; a private copy."""
         function = {"name": self.name, "description": self.description, "parameters": self.parameters}
@@ -153,7 +165,7 @@ class Tool:
             ) from error
         return to_result(self.name, value)
 
-    def _parse(self, arguments: str, ctx: ToolContext) -> tuple[list[Any], dict[str, Any]]:
+    def _parse(self, arguments: str, ctx: ToolContext | None) -> tuple[list[Any], dict[str, Any]]:
         text = clean_text(arguments).strip()
         text = "{}" if text in ("", "null") else text  # what models send to a tool without parameters
         try:
@@ -168,7 +180,12 @@ class Tool:
 def tool(function: Callable[..., Any], /) -> Tool: ...
 @overload
 def tool(
-    *, name: str | None = None, risk: Risk = "write", effect: Effect = "once", timeout_s: float | None = None
+    *,
+    name: str | None = None,
+    risk: Risk = "write",
+    effect: Effect = "once",
+    timeout_s: float | None = None,
+    needs_approval: bool | Callable[[dict[str, Any]], bool] | None = None,
 ) -> Callable[[Callable[..., Any]], Tool]: ...
 def tool(
     function: Callable[..., Any] | None = None,
@@ -178,6 +195,7 @@ def tool(
     risk: Risk = "write",
     effect: Effect = "once",
     timeout_s: float | None = None,
+    needs_approval: bool | Callable[[dict[str, Any]], bool] | None = None,
 ) -> Tool | Callable[[Callable[..., Any]], Tool]:
     """Make a function a Tool: `@tool`, or `@tool(risk="read", effect="read")`.
 
@@ -191,7 +209,7 @@ def tool(
         if isinstance(function, type) or not callable(function):
             raise TypeError(f"{function!r} cannot be a tool; pass a function, bound method or callable object")
         chosen = _name_of(function) if name is None else name
-        return Tool(function, name=chosen, risk=risk, effect=effect, timeout_s=timeout_s)
+        return Tool(function, name=chosen, risk=risk, effect=effect, timeout_s=timeout_s, needs_approval=needs_approval)
 
     return decorate if function is None else decorate(function)
 

@@ -137,6 +137,6 @@ async def test_the_same_writes_pass_while_nobody_took_the_turn(database: str, tm
             sleeper.tell()
             refused, states = sleeper.heard()
         assert refused == []
-        assert list(states.values()) == ["finished"]
+        assert [call.state for call in states.values()] == ["finished"]
         roles = [message.role for message in (await store.get_thread("thread")).messages]
         assert roles == ["user", "assistant", "tool", "assistant"]

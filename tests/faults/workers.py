@@ -354,3 +354,31 @@ async def read_and_close(channel: Channel, url: str) -> None:
     async with await ThreadStore.create(url) as store:
         thread = await store.get_thread("thread")
     channel.send([message.id for message in thread.messages])
+
+
+async def approve_and_go_on(channel: Channel, url: str, folder: Path, fatal: int) -> None:
+    """A refund that needs approval, asked for, approved and run, from wherever it stands; dies at the kill point."""
+    KillPoints(folder / "files", folder / "instants", fatal).install()
+    journal = Journal(folder / "journal")
+
+    @tool(needs_approval=True)
+    def refund(order: int) -> str:
+        """Refund an order."""
+        assert journal.all("decided"), "it ran before anybody had decided"
+        journal.note("refund")
+        return "refunded"
+
+    def clerk(request: Request) -> str | Reply:
+        last = request.messages[-1]
+        return calls(("refund", {"order": 7})) if last["role"] == "user" else "Done."
+
+    async with opened(url, folder / "files") as store:
+        agent = Agent(model=ScriptedModel([clerk] * 9), tools=[refund], thread_store=store)
+        thread = Thread(id=folder.name, messages=[Message(id="m", role="user", content="Refund it")])
+        status = (await agent.go(thread)).status
+        while status == "awaiting_approval":
+            for pending in await store.pending_calls(folder.name):
+                journal.note("decided")
+                await store.decide(pending.id, approved=True)
+            status = (await agent.go(Thread(id=folder.name, messages=thread.messages[:1]))).status
+    channel.send(status)

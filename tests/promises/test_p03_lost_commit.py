@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 
 from narrator import Message, Thread, ThreadStore
+from narrator._backend import CallRecord
 from tests.promises.commit_proxy import CommitProxy
 
 SLOW_COMMIT = """
@@ -122,7 +123,7 @@ async def test_a_runs_result_whose_commit_reply_is_lost_is_stored_once(proxy, di
             await turn.append(said("answer"), behind="a")
             proxy.lose_next_commit()
             await turn.start_calls("answer", ["c"])
-            assert await turn.call_states("answer") == {"c": "started"}
+            assert await turn.call_states("answer") == {"c": CallRecord("started")}
         assert proxy.lost == 3
         assert thread == await direct.get_thread("t")
         assert [m.id for m in thread.messages] == ["a", "answer"]

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from narrator import Message, Thread, ThreadStore, ToolCall, Usage
+from narrator._backend import CallRecord
 
 ANY_TEXT = st.text(st.characters(), max_size=40)  # NUL and lone surrogates too
 KEYS = st.text(st.characters(exclude_characters="\x00", exclude_categories=("Cs",)), max_size=20)
@@ -252,6 +253,6 @@ async def test_long_ids_everywhere_fit_the_indexes(store: ThreadStore) -> None:
         await turn.start_calls(long, [call_id])
         result = Message(role="tool", tool_call_id=call_id, content="x")
         await turn.append(result, behind=long, finishes=(long, call_id))
-        assert await turn.call_states(long) == {call_id: "finished"}
+        assert await turn.call_states(long) == {call_id: CallRecord("finished")}
     assert await view.get_thread(long) == thread
     assert [s.id for s in await view.list_threads(metadata={long: long * 100})] == [long]

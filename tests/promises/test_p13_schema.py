@@ -124,6 +124,29 @@ async def test_an_old_database_is_refused_with_the_command_and_upgraded_with_its
     assert (again.before, again.after, again.backup_path) == (NEWEST, NEWEST, None)
 
 
+async def test_calls_that_were_started_before_approvals_came_are_kept(sql_url: str) -> None:
+    await old_database(sql_url)
+    await on(sql_url, upgrade, "old", "0003")
+
+    def start(connection: Connection) -> None:
+        at = "1700000000000000" if connection.dialect.name == "sqlite" else "now()"
+        connection.execute(text(
+            "INSERT INTO narrator_calls (thread, message, call_id, state, started_at) "
+            f"SELECT key, 'm1', 'c', 'started', {at} FROM narrator_threads"
+        ))  # fmt: skip
+
+    await on(sql_url, start)
+    await ThreadStore.initialize(sql_url)
+    async with await ThreadStore.create(sql_url) as store:
+        thread = await store.get_thread("old")
+        async with store.turn(thread) as turn:
+            assert {id: call.state for id, call in (await turn.call_states("m1")).items()} == {"c": "started"}
+            await turn.append(Message(role="tool", content="ok"), behind="m1", finishes=("m1", "c"))
+        await store.delete_thread("old")  # the calls go with their thread still
+    rows = text("SELECT count(*) FROM narrator_calls")
+    assert await on(sql_url, lambda connection: connection.execute(rows).scalar()) == 0
+
+
 async def test_sqlite_is_backed_up_before_an_upgrade(tmp_path: Path) -> None:
     url = f"sqlite+aiosqlite:///{tmp_path}/old.db"
     await old_database(url)
