@@ -25,6 +25,7 @@ TESTED = {
     "context_injection",
     "quickstart",
     "sessions",
+    "structured_output",
     "summarizing",
     "support_bot",
     "tools",
@@ -136,6 +137,14 @@ def test_approvals_wait_from_run_to_run(example: Example, tmp_path: Path, word: 
     assert last.startswith("completed: I hear: ")
     assert told in last
     assert example("approvals", str(tmp_path)) == last
+
+
+def test_structured_output_is_an_object(example: Example, model_server: ModelServer, tmp_path: Path) -> None:
+    assert example("structured_output", str(tmp_path), **NO_MODEL).endswith(
+        "order 7, annoyed: a charger or 25 euros back\nIt took 2 answers.\n"
+    )
+    model_server.reply('{"order": 7, "mood": "calm", "wishes": ["tea"]}')
+    assert example("structured_output", str(tmp_path)).endswith("order 7, calm: tea\nIt took 1 answers.\n")
 
 
 def test_attachments_reach_the_model_and_the_disk(example: Example, model_server: ModelServer, tmp_path: Path) -> None:

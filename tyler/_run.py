@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from typing import Any
 
 from narrator import Message, NarratorError, PendingCall
 from narrator._settle import settled_task
 from tyler._part import Part
 from tyler._setup import Setup
-from tyler._steps import INTERRUPTED, AskModel, RunTools, repeats_failure
+from tyler._steps import INPUTS, INTERRUPTED, INVALID, AskModel, RunTools, repeats_failure
 from tyler._tool_calls import ToolCalls
 from tyler._unsaved import RunTurn
 from tyler._view import View
@@ -19,7 +20,8 @@ from tyler.budget import Deadline, Limit, OutOfTime
 from tyler.errors import ModelAnswerBroken, NothingToAnswer
 from tyler.events import Event, TextDelta
 from tyler.model import Reply, Request
-from tyler.result import Status, total_usage
+from tyler.output import TRIES, InvalidOutput
+from tyler.result import Result, Status, total_usage
 
 logger = logging.getLogger("tyler")
 
@@ -27,6 +29,8 @@ CANCELLED = "The run was cancelled before this call was started; it was not run.
 CANCELLED_UNKNOWN = "The run was cancelled while this call was under way; whether it had an effect is unknown."
 OUT_OF_TIME = "The run's time was used up before this call was started; it was not run."
 OUT_OF_TIME_UNKNOWN = "The run's time was used up while this call was under way; whether it had an effect is unknown."
+
+_STATUS_OF_FINISH: Mapping[object, Status] = {"length": "cut", "filtered": "filtered"}
 
 
 class Run:
@@ -39,7 +43,7 @@ class Run:
         self._calls = ToolCalls(self.part, setup, self._deadline)
         self._view = View(turn.thread.id, setup.model, setup.purpose, setup.files)
         self._definitions = [tool.definition() for tool in setup.tools.values()]
-        self._steps = 0
+        self._steps = self._invalid = 0
         self._limit: Limit | None = None  # the one that a step ran into
 
     def stop(self, action: AskModel | RunTools) -> Status | None:
@@ -48,11 +52,30 @@ class Run:
             return "awaiting_approval" if self.waiting and self._calls.all_wait(action) else None
         if limit := self._limit or self._calls.limit:
             return limit
+        if self._invalid == TRIES:
+            return "invalid_output"
         if repeats_failure(self.part.added):
             return "repeated_failure"
         if self._deadline.left_s() == 0:
             return "time_limit"
         return self._setup.budget.used_up(self._steps, total_usage(self.part.added))
+
+    def result(self, status: Status) -> Result[Any]:
+        """What the run brought; the recorded answer, where there was one already."""
+        messages, added = self.part.messages(), {message.id for message in self.part.added}
+        ran = bool(added) or status != "completed"
+        output: Any = None
+        if status == "completed":
+            status = _STATUS_OF_FINISH.get(messages[-1].metadata.get("finish"), status)
+        if status == "completed" and self._setup.output is not None:
+            try:
+                output = self._setup.output.read(messages[-1].text)
+            except InvalidOutput:
+                status = "invalid_output"  # it was recorded by a run that wanted another form, or none
+        start = next((i for i in range(len(messages) - 1, -1, -1) if messages[i].role in INPUTS), -1)
+        # In the order of the thread: tools may end in any other.
+        new = [message for message in messages if message.id in added] if ran else messages[start + 1 :]
+        return Result(self.part.turn.thread, new, status, replayed=not ran, pending=self.waiting, output=output)
 
     @property
     def waiting(self) -> list[PendingCall]:
@@ -80,7 +103,7 @@ class Run:
         """Stream an answer and store it. What was streamed before it was stopped is kept, marked as interrupted."""
         self._steps += 1
         seen = self.part.messages()
-        request = Request(await self._view.of(seen), self._definitions, params=self._setup.params)
+        request = self._request(await self._view.of(seen))
         behind = seen[-1].id
         text: list[str] = []
         reply: Reply | None = None
@@ -97,7 +120,24 @@ class Run:
             raise
         if reply is None:
             raise ModelAnswerBroken(f"{self._setup.model!r} ended its stream without a Reply")
-        yield await self.part.add(_answer(reply), behind)
+        yield await self.part.add(self._answer(reply), behind)
+
+    def _request(self, messages: list[dict[str, Any]]) -> Request:
+        output = self._setup.output
+        return Request(messages, self._definitions, output.schema if output else None, self._setup.params)
+
+    def _answer(self, reply: Reply) -> Message:
+        """The reply as a message; an answer without the form that is needed keeps with it what is wrong."""
+        metadata: dict[str, Any] = {} if reply.finish == "stop" else {"finish": reply.finish}
+        if self._setup.output is not None and not reply.tool_calls and reply.finish == "stop":
+            try:
+                self._setup.output.read(reply.content or "")
+            except InvalidOutput as error:
+                self._invalid += 1
+                metadata[INVALID] = str(error)
+        return Message(
+            role="assistant", content=reply.content, tool_calls=reply.tool_calls, usage=reply.usage, metadata=metadata
+        )
 
     async def _keep_partial(self, text: str, behind: str) -> None:
         if not text:
@@ -106,10 +146,3 @@ class Run:
             await self.part.add(Message(role="assistant", content=text, metadata={INTERRUPTED: True}), behind)
         except NarratorError as error:
             logger.warning("an interrupted answer could not be stored: %s", type(error).__name__)
-
-
-def _answer(reply: Reply) -> Message:
-    metadata = {} if reply.finish == "stop" else {"finish": reply.finish}
-    return Message(
-        role="assistant", content=reply.content, tool_calls=reply.tool_calls, usage=reply.usage, metadata=metadata
-    )

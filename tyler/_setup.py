@@ -10,6 +10,7 @@ from narrator import FileStore, ThreadStore
 from tyler.approval import Approval
 from tyler.budget import Budget
 from tyler.model import Model
+from tyler.output import Output
 from tyler.tools import Tool
 
 
@@ -41,6 +42,7 @@ class Setup:
     deps: object
     budget: Budget
     approval: Approval
+    output: Output[Any] | None = None
 
 
 def checked(options: RunOptions) -> RunOptions:

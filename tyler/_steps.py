@@ -15,6 +15,7 @@ from tyler.errors import NothingToAnswer
 
 INPUTS = ("user", "system")  # roles of what a run answers; the others are what runs add
 INTERRUPTED = "interrupted"  # in the metadata of an answer that was cancelled while it streamed
+INVALID = "invalid_output"  # in the metadata of an answer without the form that was needed: what is wrong with it
 FAILED = "failed"  # in the metadata of a result that tells of a failure
 _SAME_FAILURES = 3
 
@@ -79,7 +80,8 @@ def next_action(messages: Sequence[Message]) -> Action:
 
 def is_answer(message: Message) -> bool:
     """Whether a run ends with this message: a whole one of the model that asks for nothing."""
-    return message.role == "assistant" and not message.tool_calls and not message.metadata.get(INTERRUPTED)
+    ended = message.role == "assistant" and not message.tool_calls
+    return ended and not message.metadata.get(INTERRUPTED) and not message.metadata.get(INVALID)
 
 
 def calls_without_result(messages: Sequence[Message], message: Message) -> list[ToolCall]:

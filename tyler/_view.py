@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from narrator import FileStore, Message
 from tyler import _attachments, wire
-from tyler._steps import INTERRUPTED
+from tyler._steps import INTERRUPTED, INVALID
 from tyler.errors import NothingToAnswer
 from tyler.model import Model
 
@@ -24,12 +24,14 @@ class View:
     async def of(self, messages: Sequence[Message]) -> list[wire.Chat]:
         """These messages for a request. Raises NothingToAnswer when there is nothing in them that could be read."""
         following = [*messages[1:], None]
-        chats = [
-            await self._converted(message)
-            for message, after in zip(messages, following, strict=True)
+        chats: list[wire.Chat] = []
+        for message, after in zip(messages, following, strict=True):
             # An answer that was cut short is asked for anew, and then the whole one stands behind it.
-            if not (message.metadata.get(INTERRUPTED) and (after is None or after.role == "assistant"))
-        ]
+            if message.metadata.get(INTERRUPTED) and (after is None or after.role == "assistant"):
+                continue
+            chats.append(await self._converted(message))
+            if problem := message.metadata.get(INVALID):
+                chats.append({"role": "user", "content": str(problem)})
         purpose: list[wire.Chat] = [{"role": "system", "content": self._purpose}] if self._purpose else []
         view = purpose + wire.valid_chat(chats)
         if not view:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
+from functools import partial
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import Any, Self, Unpack, overload
 
 from narrator import FileStore, Message, Thread, ThreadStore
 from narrator.errors import ConfigurationError
@@ -24,12 +25,12 @@ from tyler.budget import Budget
 from tyler.errors import NothingToAnswer
 from tyler.events import Event, Finished
 from tyler.model import Model
-from tyler.result import Result, Status
+from tyler.output import Output
+from tyler.result import OutputT_co, Result, Status
 from tyler.tools import collect
 
 DEFAULT_WAIT_S = 60.0
 DEFAULT_BUDGET = Budget()
-_STATUS_OF_FINISH: Mapping[object, Status] = {"length": "cut", "filtered": "filtered"}
 
 
 class Agent:
@@ -73,19 +74,23 @@ class Agent:
         if thread_store is not None and file_store is not None:
             thread_store.use_files(file_store)
 
-    async def stream(self, thread: Thread | str, **options: Unpack[RunOptions]) -> AsyncGenerator[Event, None]:
+    async def stream(
+        self, thread: Thread | str, *, output: type[Any] | None = None, **options: Unpack[RunOptions]
+    ) -> AsyncGenerator[Event, None]:
         """Answer the thread, step by step; the last event is Finished. Every message is stored before its event.
 
         What is new in `thread` is stored at once; then the run waits up to `wait_s` for the thread's turn, and
         answers. A message whose answer is recorded already gets that answer and no model is called. An
-        interrupted run is taken up where it stopped. The options are RunOptions. Raises NothingToAnswer,
-        ThreadBusy, LeaseLost, ModelError, and what `save_thread` raises; what was stored stays stored.
+        interrupted run is taken up where it stopped. `output`: a pydantic model (or dataclass, or TypedDict) that the
+        answer is to be; one that does not fit goes back to the model, three times at most. The options are
+        RunOptions. Raises NothingToAnswer, ThreadBusy, LeaseLost, ModelError, and what `save_thread` raises; what was
+        stored stays stored.
         """
-        options = checked(options)
+        setup_of = partial(self._setup, checked(options), None if output is None else Output(output))
         thread = _as_thread(thread)
         fresh = await self._store_input(thread)
         async with self._turn(thread, options.get("wait_s", DEFAULT_WAIT_S)) as turn:
-            run = Run(turn, fresh or _last_input(thread), self._setup(thread, options))
+            run = Run(turn, fresh or _last_input(thread), setup_of(thread))
             status: Status = "completed"
             while not isinstance(action := next_action(run.part.messages()), Done):
                 if stop := run.stop(action):
@@ -94,19 +99,35 @@ class Agent:
                 async with aclosing(run.perform(action)) as events:
                     async for event in events:
                         yield event
-        yield Finished(_result(run, thread, status))
+        yield Finished(run.result(status))
 
-    async def go(self, thread: Thread | str, **options: Unpack[RunOptions]) -> Result:
+    @overload
+    async def go(
+        self, thread: Thread | str, *, output: type[OutputT_co], **options: Unpack[RunOptions]
+    ) -> Result[OutputT_co]: ...
+    @overload
+    async def go(self, thread: Thread | str, **options: Unpack[RunOptions]) -> Result[None]: ...
+    async def go(
+        self, thread: Thread | str, *, output: type[Any] | None = None, **options: Unpack[RunOptions]
+    ) -> Result[Any]:
         """Answer the thread (text makes a new one): `stream`, drained. See there for what it stores and raises."""
-        async with aclosing(self.stream(thread, **options)) as events:
+        async with aclosing(self.stream(thread, output=output, **options)) as events:
             async for event in events:
                 if isinstance(event, Finished):
                     return event.result
         raise AssertionError("a stream ends with Finished or an exception")
 
-    def go_sync(self, thread: Thread | str, **options: Unpack[RunOptions]) -> Result:
+    @overload
+    def go_sync(
+        self, thread: Thread | str, *, output: type[OutputT_co], **options: Unpack[RunOptions]
+    ) -> Result[OutputT_co]: ...
+    @overload
+    def go_sync(self, thread: Thread | str, **options: Unpack[RunOptions]) -> Result[None]: ...
+    def go_sync(
+        self, thread: Thread | str, *, output: type[Any] | None = None, **options: Unpack[RunOptions]
+    ) -> Result[Any]:
         """`go` for scripts; works inside a running loop (a notebook) too, which it blocks."""
-        return run_sync(self.go(thread, **options))
+        return run_sync(self.go(thread, output=output, **options))  # type: ignore[arg-type]  # None is the other overload
 
     async def close(self) -> None:
         """Give back the model's connections of this event loop. The stores are their owner's to close."""
@@ -123,7 +144,7 @@ class Agent:
     def __repr__(self) -> str:
         return f"Agent({self.name!r}, {self.model!r}, tools={list(self.tools_by_name)!r})"
 
-    def _setup(self, thread: Thread, options: RunOptions) -> Setup:
+    def _setup(self, options: RunOptions, output: Output[Any] | None, thread: Thread) -> Setup:
         model, store = options.get("model") or self.model, self.thread_store
         return Setup(
             model=self._named(model) if isinstance(model, str) else model,
@@ -135,6 +156,7 @@ class Agent:
             deps=options.get("deps"),
             budget=options.get("budget") or self.budget,
             approval=self.approval,
+            output=output,
         )
 
     def _named(self, name: str) -> Model:
@@ -177,15 +199,3 @@ def _as_thread(thread: Thread | str) -> Thread:
 def _last_input(thread: Thread) -> str | None:
     """The last message that was not added by a run."""
     return next((m.id for m in reversed(thread.messages) if m.role in INPUTS), None)
-
-
-def _result(run: Run, thread: Thread, status: Status) -> Result:
-    messages, added = run.part.messages(), run.part.added
-    ran = bool(added) or status != "completed"
-    if status == "completed":
-        status = _STATUS_OF_FINISH.get(messages[-1].metadata.get("finish"), status)
-    if ran:
-        ids = {message.id for message in added}  # in the order of the thread: tools may end in any other
-        return Result(thread, [message for message in messages if message.id in ids], status, pending=run.waiting)
-    start = next((i for i in range(len(messages) - 1, -1, -1) if messages[i].role in INPUTS), -1)
-    return Result(thread, messages[start + 1 :], status, replayed=True)

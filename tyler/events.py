@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from narrator import Message, PendingCall, ToolCall
 from tyler.result import Result
@@ -57,7 +58,7 @@ class ToolFinished:
 class Finished:
     """The last event of every stream that is not interrupted."""
 
-    result: Result
+    result: Result[Any]
 
 
 Event = TextDelta | MessageAdded | ApprovalNeeded | ToolStarted | ToolProgress | ToolFinished | Finished

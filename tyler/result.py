@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Generic, Literal
+
+from typing_extensions import TypeVar
 
 from narrator import Message, PendingCall, Thread, Usage
 from narrator._html import message_row, table
 from tyler.budget import Limit
 
-Status = Literal["completed", "cut", "filtered", "repeated_failure", "awaiting_approval"] | Limit
+Status = Literal["completed", "cut", "filtered", "repeated_failure", "awaiting_approval", "invalid_output"] | Limit
+# What `output` is: what was asked for by go(output=...), None otherwise.
+OutputT_co = TypeVar("OutputT_co", covariant=True, default=Any)
 
 
 def total_usage(messages: Iterable[Message]) -> Usage:
@@ -20,14 +24,16 @@ def total_usage(messages: Iterable[Message]) -> Usage:
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(Generic[OutputT_co]):
     """The outcome of a run. `thread` is the object that was passed in, up to date with what is stored.
 
     `status`: "completed"; "cut" when the model stopped at its length limit, and "filtered" when the
     provider's filter stopped it, so `content` is not whole;
     "step_limit", "tool_call_limit", "time_limit", "token_limit" or "cost_limit" when its Budget ended the run,
     "repeated_failure" when the model made the same failing call three times; `go` takes it up again.
+    "invalid_output" when the answer did not fit `go(output=...)` three times (or a recorded one does not).
     "awaiting_approval": the calls in `pending` wait for `store.decide(...)`, and then for another `go`.
+    `output`: the answer as an instance of the type that was asked for; None unless completed.
     `replayed`: the answer was recorded before and no model was called; `new_messages` are then the recorded ones.
     """
 
@@ -36,6 +42,7 @@ class Result:
     status: Status
     replayed: bool = False
     pending: list[PendingCall] = field(default_factory=list)
+    output: OutputT_co | None = None
 
     @property
     def content(self) -> str:
