@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 from narrator import _files, _refresh
 from narrator._backend import Backend, T, ThreadRef, Transaction
@@ -15,6 +15,7 @@ from narrator._changes import Changes, changes_since
 from narrator._codec import StoredMessage, encode
 from narrator._saving import NothingToWrite, Stored, Write, read_since, write_changes
 from narrator._settle import settled_task
+from narrator._values import to_json
 from narrator.errors import OwnerMismatch, ThreadNotFound
 from narrator.file_store import FileStore
 from narrator.message import Message, new_id
@@ -85,6 +86,17 @@ class ThreadWriter:
                     finishes=finishes,
                 ),
             )
+
+    async def set_metadata(self, thread: Thread, name: str, value: Any, *, fence: int) -> None:
+        """See Turn.set_metadata."""
+        async with alone(thread, "_saving"):
+            thread.metadata[name] = value
+            base = self.baseline(thread)
+            changes = Changes(appended=[], metadata={name: to_json(value)})
+            # What this object changed under other names is not part of this write.
+            changes.seen_metadata = {**(base.metadata if base else {}), name: to_json(value)}
+            write = Write(self.ref(thread), new_id(), thread.created_at, base, changes, None, {}, fence=fence)
+            await self._write(thread, write)
 
     async def _write(self, thread: Thread, write: Write) -> None:
         """Store it, files first, and let the object learn the outcome; both are done before a cancellation leaves."""

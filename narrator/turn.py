@@ -12,6 +12,7 @@ import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from typing import Any
 
 from narrator import _holder
 from narrator._backend import CallRecord, Question, Transaction
@@ -47,6 +48,10 @@ class Turn:
         """
         done = (finishes[0], _key_of(finishes[1])) if finishes else None
         await self._writer.append(self.thread, message, fence=self.fence, behind=behind, finishes=done)
+
+    async def set_metadata(self, name: str, value: Any) -> None:
+        """Store one entry of the thread's metadata, and put it into the thread; other edits of it stay unsaved."""
+        await self._writer.set_metadata(self.thread, name, value, fence=self.fence)
 
     async def start_calls(
         self, message_id: str, call_ids: Sequence[str], approved: Mapping[str, str] | None = None

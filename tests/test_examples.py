@@ -20,6 +20,7 @@ from tyler import FileStore, Thread, ThreadStore
 ROOT = Path(__file__).parents[1]
 EXAMPLES = {path.stem for path in (ROOT / "examples").glob("*.py")}
 TESTED = {
+    "context",
     "approvals",
     "attachments",
     "context_injection",
@@ -145,6 +146,17 @@ def test_structured_output_is_an_object(example: Example, model_server: ModelSer
     )
     model_server.reply('{"order": 7, "mood": "calm", "wishes": ["tea"]}')
     assert example("structured_output", str(tmp_path)).endswith("order 7, calm: tea\nIt took 1 answers.\n")
+
+
+def test_a_window_is_kept_and_everything_stored(example: Example, model_server: ModelServer, tmp_path: Path) -> None:
+    printed = example("context", str(tmp_path))
+    assert "messages are summarized: " in printed
+    assert printed.endswith("Stored: 16 messages\n")
+    for request in model_server.requests:
+        assert request.messages[0]["role"] == "system"
+        assert sum(len(str(message["content"])) for message in request.messages) < 300 * 6
+    thread = next(iter(stored(tmp_path / "context_window.db").values()))
+    assert {name for name in thread.metadata if name != "last_updated"} == {"context:customer"}
 
 
 def test_attachments_reach_the_model_and_the_disk(example: Example, model_server: ModelServer, tmp_path: Path) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Mapping
 from contextlib import aclosing
 from typing import Any
 
-from narrator import Message, NarratorError, PendingCall
+from narrator import Message, NarratorError, PendingCall, Usage
 from narrator._settle import settled_task
+from tyler._compaction import Compaction
 from tyler._part import Part
 from tyler._setup import Setup
 from tyler._steps import INPUTS, INTERRUPTED, INVALID, AskModel, RunTools, repeats_failure
@@ -17,7 +18,8 @@ from tyler._tool_calls import ToolCalls
 from tyler._unsaved import RunTurn
 from tyler._view import View
 from tyler.budget import Deadline, Limit, OutOfTime
-from tyler.errors import ModelAnswerBroken, NothingToAnswer
+from tyler.context import SUMMARIES, Summary, with_summary
+from tyler.errors import ContextTooLong, ModelAnswerBroken, NothingToAnswer
 from tyler.events import Event, TextDelta
 from tyler.model import Reply, Request
 from tyler.output import TRIES, InvalidOutput
@@ -41,8 +43,10 @@ class Run:
         self._setup = setup
         self._deadline = Deadline(setup.budget.seconds)
         self._calls = ToolCalls(self.part, setup, self._deadline)
-        self._view = View(turn.thread.id, setup.model, setup.purpose, setup.files)
         self._definitions = [tool.definition() for tool in setup.tools.values()]
+        self._view = View(turn.thread, setup.model, setup.purpose, setup.files, setup.window)
+        self._compaction = Compaction(self._view, setup.model, self._definitions, setup.window)
+        self._summaries: list[Summary] = []  # made by this run
         self._steps = self._invalid = 0
         self._limit: Limit | None = None  # the one that a step ran into
 
@@ -58,7 +62,7 @@ class Run:
             return "repeated_failure"
         if self._deadline.left_s() == 0:
             return "time_limit"
-        return self._setup.budget.used_up(self._steps, total_usage(self.part.added))
+        return self._setup.budget.used_up(self._steps, self._usage())
 
     def result(self, status: Status) -> Result[Any]:
         """What the run brought; the recorded answer, where there was one already."""
@@ -75,7 +79,15 @@ class Run:
         start = next((i for i in range(len(messages) - 1, -1, -1) if messages[i].role in INPUTS), -1)
         # In the order of the thread: tools may end in any other.
         new = [message for message in messages if message.id in added] if ran else messages[start + 1 :]
-        return Result(self.part.turn.thread, new, status, replayed=not ran, pending=self.waiting, output=output)
+        return Result(
+            self.part.turn.thread,
+            new,
+            status,
+            replayed=not ran,
+            pending=self.waiting,
+            output=output,
+            summaries=self._summaries,
+        )
 
     @property
     def waiting(self) -> list[PendingCall]:
@@ -100,9 +112,40 @@ class Run:
             await self._calls.close(OUT_OF_TIME, OUT_OF_TIME_UNKNOWN, but_waiting=True)
 
     async def _ask_model(self) -> AsyncGenerator[Event, None]:
-        """Stream an answer and store it. What was streamed before it was stopped is kept, marked as interrupted."""
+        """Ask for the next message, with the oldest ones left out where the thread has become too long."""
         self._steps += 1
-        seen = self.part.messages()
+        seen, streamed = self.part.messages(), False
+        await self._make_room(self._compaction.needed(seen, self._metadata))
+        try:
+            async with aclosing(self._answered(seen)) as events:
+                async for event in events:
+                    streamed = True
+                    yield event
+        except ContextTooLong:  # once a step: what is left cannot be much shorter
+            if streamed or not await self._make_room(self._compaction.forced(seen, self._metadata)):
+                raise
+            async with aclosing(self._answered(seen)) as events:
+                async for event in events:
+                    yield event
+
+    async def _make_room(self, decision: Awaitable[Summary | None]) -> bool:
+        summary = await self._deadline.wait(decision)
+        if summary is None:
+            return False
+        self._summaries.append(summary)
+        await self.part.turn.set_metadata(SUMMARIES, with_summary(self._metadata, summary))
+        return True
+
+    @property
+    def _metadata(self) -> dict[str, Any]:
+        return self.part.turn.thread.metadata
+
+    def _usage(self) -> Usage:
+        """Of the run's messages, and of the summaries that it made."""
+        return total_usage([*self.part.added, *self._summaries])
+
+    async def _answered(self, seen: list[Message]) -> AsyncGenerator[Event, None]:
+        """Stream an answer and store it. What was streamed before it was stopped is kept, marked as interrupted."""
         request = self._request(await self._view.of(seen))
         behind = seen[-1].id
         text: list[str] = []

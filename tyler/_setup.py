@@ -9,6 +9,7 @@ from typing import Any, TypedDict, cast
 from narrator import FileStore, ThreadStore
 from tyler.approval import Approval
 from tyler.budget import Budget
+from tyler.context import ContextWindow
 from tyler.model import Model
 from tyler.output import Output
 from tyler.tools import Tool
@@ -43,6 +44,7 @@ class Setup:
     budget: Budget
     approval: Approval
     output: Output[Any] | None = None
+    window: ContextWindow | None = None
 
 
 def checked(options: RunOptions) -> RunOptions:

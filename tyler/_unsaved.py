@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 from narrator import Message, PendingCall, Thread, ThreadBusy, ToolCall
 from narrator._backend import CallRecord
@@ -21,6 +21,8 @@ class RunTurn(Protocol):
     async def append(
         self, message: Message, *, behind: str | None, finishes: tuple[str, str] | None = None
     ) -> None: ...
+
+    async def set_metadata(self, name: str, value: Any) -> None: ...
 
     async def start_calls(
         self, message_id: str, call_ids: Sequence[str], approved: Mapping[str, str] | None = None
@@ -45,6 +47,10 @@ class UnsavedTurn:
         if behind is not None:
             place = next((i + 1 for i in range(len(messages) - 1, -1, -1) if messages[i].id == behind), place)
         messages.insert(place, message)
+
+    async def set_metadata(self, name: str, value: Any) -> None:
+        """Put the entry into the thread's metadata."""
+        self.thread.metadata[name] = value
 
     async def start_calls(
         self, message_id: str, call_ids: Sequence[str], approved: Mapping[str, str] | None = None

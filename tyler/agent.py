@@ -22,10 +22,12 @@ from tyler._sync import run_sync
 from tyler._unsaved import RunTurn, unsaved_turn
 from tyler.approval import Approval, Approve
 from tyler.budget import Budget
+from tyler.context import ContextWindow
 from tyler.errors import NothingToAnswer
 from tyler.events import Event, Finished
 from tyler.model import Model
 from tyler.output import Output
+from tyler.preview import Preview, preview
 from tyler.result import OutputT_co, Result, Status
 from tyler.tools import collect
 
@@ -41,6 +43,7 @@ class Agent:
     `thread_store` nothing is kept but in the Thread object; `file_store` takes the attachments. `model_params`
     go to each request. `budget`: what each run may use up; 50 model calls unless given.
     `approve`: which calls need a human's approval, and who is asked (see `tyler.approval.Approval`).
+    `context`: how much of a long thread the model sees.
     """
 
     def __init__(
@@ -58,12 +61,14 @@ class Agent:
         model_params: Mapping[str, Any] | None = None,
         budget: Budget = DEFAULT_BUDGET,
         approve: Approve | None = None,
+        context: ContextWindow | None = None,
     ) -> None:
         if (model_name is None) == (model is None):
             raise ConfigurationError(f"agent {name!r} needs a model: pass model_name='gpt-4o', or model=, not both")
         self.name = name
         self.purpose = purpose
         self.budget = budget
+        self.context = context
         self.tools_by_name = collect(tools)
         self.approval = Approval(approve, self.tools_by_name)
         self.thread_store = thread_store
@@ -129,6 +134,16 @@ class Agent:
         """`go` for scripts; works inside a running loop (a notebook) too, which it blocks."""
         return run_sync(self.go(thread, output=output, **options))  # type: ignore[arg-type]  # None is the other overload
 
+    async def preview(
+        self, thread: Thread | str, *, output: type[Any] | None = None, **options: Unpack[RunOptions]
+    ) -> Preview:
+        """The request that `go` would begin with, with its tokens; no model is asked and nothing is stored.
+
+        Of the thread as this object has it. Raises NothingToAnswer where there is nothing to send.
+        """
+        setup = self._setup(checked(options), None if output is None else Output(output), _as_thread(thread))
+        return await preview(_as_thread(thread), setup)
+
     async def close(self) -> None:
         """Give back the model's connections of this event loop. The stores are their owner's to close."""
         await self.model.close()
@@ -157,6 +172,7 @@ class Agent:
             budget=options.get("budget") or self.budget,
             approval=self.approval,
             output=output,
+            window=self.context,
         )
 
     def _named(self, name: str) -> Model:

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal
+from typing import Any, Generic, Literal, Protocol
 
 from typing_extensions import TypeVar
 
 from narrator import Message, PendingCall, Thread, Usage
 from narrator._html import message_row, table
 from tyler.budget import Limit
+from tyler.context import Summary
 
 Status = Literal["completed", "cut", "filtered", "repeated_failure", "awaiting_approval", "invalid_output"] | Limit
 # What `output` is: what was asked for by go(output=...), None otherwise.
 OutputT_co = TypeVar("OutputT_co", covariant=True, default=Any)
 
 
-def total_usage(messages: Iterable[Message]) -> Usage:
+class _Counted(Protocol):
+    @property
+    def usage(self) -> Usage | None: ...
+
+
+def total_usage(messages: Iterable[_Counted]) -> Usage:
     """What these messages have cost together; the cost is None where that of one is unknown."""
     counted = [message.usage for message in messages if message.usage is not None]
     return sum(counted[1:], counted[0]) if counted else Usage()
@@ -33,6 +39,7 @@ class Result(Generic[OutputT_co]):
     "repeated_failure" when the model made the same failing call three times; `go` takes it up again.
     "invalid_output" when the answer did not fit `go(output=...)` three times (or a recorded one does not).
     "awaiting_approval": the calls in `pending` wait for `store.decide(...)`, and then for another `go`.
+    `summaries`: those that the run made to keep within its `ContextWindow`.
     `output`: the answer as an instance of the type that was asked for; None unless completed.
     `replayed`: the answer was recorded before and no model was called; `new_messages` are then the recorded ones.
     """
@@ -43,6 +50,7 @@ class Result(Generic[OutputT_co]):
     replayed: bool = False
     pending: list[PendingCall] = field(default_factory=list)
     output: OutputT_co | None = None
+    summaries: list[Summary] = field(default_factory=list)
 
     @property
     def content(self) -> str:
@@ -52,7 +60,7 @@ class Result(Generic[OutputT_co]):
     @property
     def usage(self) -> Usage:
         """Tokens and cost of this run's model calls; zero tokens when it was replayed."""
-        return total_usage([] if self.replayed else self.new_messages)
+        return total_usage([] if self.replayed else [*self.new_messages, *self.summaries])
 
     def _repr_html_(self) -> str:
         note = " (replayed)" if self.replayed else ""

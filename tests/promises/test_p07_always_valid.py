@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 from narrator import Message, Thread, ThreadStore, ToolCall
 from tests.model_server import violations
 from tyler import Agent, NothingToAnswer
+from tyler._cuts import cuts
 from tyler._steps import INTERRUPTED
+from tyler._view import View
+from tyler.context import SUMMARIES, Summary, with_summary
 from tyler.testing import ScriptedModel
 from tyler.wire import NO_RESULT, to_chat, valid_chat
 
@@ -297,3 +300,25 @@ def test_a_hidden_nul_in_arguments_is_replaced_and_the_rest_kept() -> None:
     call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": '{"a": "x\\u0000", "b": [1]}'}}
     (_, asked, _) = valid_chat([user(), {"role": "assistant", "tool_calls": [call]}, result("a", "A")])
     assert json.loads(asked["tool_calls"][0]["function"]["arguments"]) == {"a": "x\ufffd", "b": [1]}
+
+
+def missing_results(chats: list[dict[str, Any]]) -> int:
+    return sum(chat.get("content") == NO_RESULT for chat in valid_chat(chats))
+
+
+@pytest.mark.parametrize("examples", [300, pytest.param(20_000, marks=pytest.mark.deep)])
+def test_wherever_old_messages_are_left_out_the_request_is_valid_and_no_call_loses_its_result(examples: int) -> None:
+    """With a summary, or without one: at every place where a thread may be cut."""
+
+    @settings(max_examples=examples, **SETTINGS)
+    @given(scattered | broken_groups(), st.sampled_from(["", "A summary."]))
+    def check(found: list[Message], summary: str) -> None:
+        thread = Thread(messages=found)
+        view = View(thread, ScriptedModel([]), "To help.", None)
+        whole = missing_results(chats_of(found))
+        for cut in cuts(found):
+            assert missing_results(chats_of(found[:cut])) + missing_results(chats_of(found[cut:])) == whole
+            mark = Summary(text=summary, first=found[0].id, last=found[cut - 1].id, count=cut)
+            assert refusals(asyncio.run(view.of(found, {SUMMARIES: with_summary({}, mark)}))) == []
+
+    check()
