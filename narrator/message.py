@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import uuid
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
@@ -189,3 +190,15 @@ class Message(BaseModel):
     def _watch_containers(self, watch: Watch | None) -> None:
         for field in _CONTAINERS:
             set_watch(getattr(self, field), watch)
+
+
+def total_usage(messages: Iterable[Message]) -> Usage:
+    """What these messages took together; `cost_usd` is None where that of one answer is unknown, or there is none.
+
+    An answer that has no usage was interrupted, or its provider sent none: it may have cost anything.
+    """
+    messages = list(messages)
+    counted = [message.usage for message in messages if message.usage is not None]
+    total = sum(counted[1:], counted[0]) if counted else Usage()
+    unknown = any(message.role == "assistant" and message.usage is None for message in messages)
+    return total.model_copy(update={"cost_usd": None}) if unknown else total

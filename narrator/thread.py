@@ -14,7 +14,7 @@ from narrator._html import message_row, table
 from narrator._tracked import TrackedDict, track
 from narrator._values import check_id, clean_text, utc, utc_now
 from narrator.errors import MessagesNotLoaded
-from narrator.message import Message, new_id
+from narrator.message import Message, Usage, new_id, total_usage
 
 
 class Thread(BaseModel):
@@ -66,6 +66,15 @@ class Thread(BaseModel):
         self.messages.append(message)
         return message
 
+    @property
+    def usage(self) -> Usage:
+        """Tokens and cost of its messages together. `cost_usd` is None where that of one answer is unknown.
+
+        Unknown is also what an answer without usage cost: an interrupted one, or one put in by hand without
+        `usage=Usage(cost_usd=0)`. Their tokens are not in the sum. Of a thread without any usage: `Usage()`.
+        """
+        return total_usage(self.messages)
+
     def __repr__(self) -> str:
         title = f", title={self.title!r}" if self.title else ""
         return f"Thread(id={self.id!r}{title}, {len(self.messages)} messages)"
@@ -73,7 +82,10 @@ class Thread(BaseModel):
     __str__ = __repr__
 
     def _repr_html_(self) -> str:
-        return table(self.title or self.id, ("role", "content"), map(message_row, self.messages))
+        used = self.usage
+        tokens = used.input_tokens + used.output_tokens
+        caption = f"{self.title or self.id} ({tokens:,} tokens)" if tokens else self.title or self.id
+        return table(caption, ("role", "content"), map(message_row, self.messages))
 
     def __eq__(self, other: object) -> bool:
         """Equal when all fields are; what each object knows of the store does not count."""

@@ -23,7 +23,7 @@ from tyler.errors import ContextTooLong, ModelAnswerBroken, NothingToAnswer
 from tyler.events import Event, TextDelta
 from tyler.model import Reply, Request
 from tyler.output import TRIES, InvalidOutput
-from tyler.result import Result, Status, total_usage
+from tyler.result import Result, Status, usage_of
 
 logger = logging.getLogger("tyler")
 
@@ -142,7 +142,7 @@ class Run:
 
     def _usage(self) -> Usage:
         """Of the run's messages, and of the summaries that it made."""
-        return total_usage([*self.part.added, *self._summaries])
+        return usage_of(self.part.added, self._summaries)
 
     async def _answered(self, seen: list[Message]) -> AsyncGenerator[Event, None]:
         """Stream an answer and store it. What was streamed before it was stopped is kept, marked as interrupted."""

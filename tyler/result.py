@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, Protocol
+from typing import Any, Generic, Literal
 
 from typing_extensions import TypeVar
 
 from narrator import Message, PendingCall, Thread, Usage
 from narrator._html import message_row, table
+from narrator.message import total_usage
 from tyler.budget import Limit
 from tyler.context import Summary
 
@@ -18,15 +19,13 @@ Status = Literal["completed", "cut", "filtered", "repeated_failure", "awaiting_a
 OutputT_co = TypeVar("OutputT_co", covariant=True, default=Any)
 
 
-class _Counted(Protocol):
-    @property
-    def usage(self) -> Usage | None: ...
-
-
-def total_usage(messages: Iterable[_Counted]) -> Usage:
-    """What these messages have cost together; the cost is None where that of one is unknown."""
-    counted = [message.usage for message in messages if message.usage is not None]
-    return sum(counted[1:], counted[0]) if counted else Usage()
+def usage_of(messages: Iterable[Message], summaries: Sequence[Summary]) -> Usage:
+    """What these messages, and making these summaries, have cost together; the cost is None where it is not known."""
+    usage = total_usage(messages)
+    for summary in summaries:
+        if summary.model:
+            usage += summary.usage or Usage()
+    return usage
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class Result(Generic[OutputT_co]):
     @property
     def usage(self) -> Usage:
         """Tokens and cost of this run's model calls; zero tokens when it was replayed."""
-        return total_usage([] if self.replayed else [*self.new_messages, *self.summaries])
+        return usage_of([] if self.replayed else self.new_messages, self.summaries)
 
     def _repr_html_(self) -> str:
         note = " (replayed)" if self.replayed else ""
