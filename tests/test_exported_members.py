@@ -21,10 +21,11 @@ PUBLIC = {
         Agent ApprovalNeeded ApprovalNotFound ApprovalRequest Attachment Budget ConfigurationError
         ContextTooLong Event FileNotFound FileStore FileStoreMissing FileTooLarge Finished LeaseLost
         LitellmModel LocalModelUnavailable Message MessageAdded MessageConflict Model ModelAnswerBroken
-        ModelError ModelKeyError ModelNotFound ModelRateLimited ModelRefused ModelUnavailable NarratorError
-        NothingToAnswer OutputSchema OwnerMismatch PendingCall Reasoning Reply Request Result RunOptions
-        SchemaError StoreUnavailable TextDelta Thread ThreadBusy ThreadConflict ThreadNotFound ThreadStore Tool
-        ToolCall ToolContext ToolFinished ToolProgress ToolResult ToolStarted TylerError Usage tool
+        ModelCallForbidden ModelError ModelKeyError ModelNotFound ModelRateLimited ModelRefused ModelUnavailable
+        NarratorError NothingToAnswer OutputSchema OwnerMismatch PendingCall Reasoning Reply Request Result
+        RunOptions SchemaError StoreUnavailable TextDelta Thread ThreadBusy ThreadConflict ThreadNotFound
+        ThreadStore Tool ToolCall ToolContext ToolFinished ToolProgress ToolResult ToolStarted TylerError Usage
+        tool
     """,
     "lye": """
         FetchFailed FileStoreNeeded LyeError UrlRefused WEB_TOOLS web_tools

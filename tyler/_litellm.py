@@ -18,6 +18,7 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, stop
 from narrator import Usage
 from tyler._answer import Answer
 from tyler._daemon_thread import in_daemon_thread
+from tyler._forbidden_calls import refuse_if_forbidden
 from tyler._model_errors import classified
 from tyler._provider_stream import ProviderStream
 from tyler.errors import ModelNotFound, ModelRateLimited, ModelUnavailable
@@ -66,18 +67,18 @@ class LitellmModel:
     async def takes_images(self) -> bool:
         """As given, else what litellm's list of models says; False for a model it does not know."""
         if self._vision is None:
-            litellm = await _litellm()
+            litellm = await _litellm(self.name)
             self._vision = bool(litellm.supports_vision(self.name))
         return self._vision
 
     async def count_tokens(self, messages: Sequence[dict[str, Any]]) -> int:
         """By the model's own tokenizer where litellm has it, else by one that is near; offline."""
-        litellm = await _litellm()
+        litellm = await _litellm(self.name)
         return int(litellm.token_counter(model=self.name, messages=list(messages)))
 
     async def stream(self, request: Request) -> AsyncGenerator[str | Reply, None]:
         """See Model.stream."""
-        litellm = await _litellm()
+        litellm = await _litellm(self.name)
         chunks, said, first = await self._open(litellm, request)
         answer = Answer(self.name)
         try:
@@ -169,7 +170,8 @@ def _provider(name: str) -> str:
     return name.partition("/")[0] if "/" in name else "openai"
 
 
-async def _litellm() -> ModuleType:
+async def _litellm(model: str) -> ModuleType:
+    refuse_if_forbidden(model)
     # Not in the default executor: Ctrl-C in the first seconds of a program would wait for the end of the import.
     return await in_daemon_thread(_import_litellm)
 

@@ -11,6 +11,8 @@ TylerError
     ├── ModelRateLimited           too many requests or no quota, after the retries
     ├── ModelUnavailable           no connection, a time-out or a server error, after the retries
     └── ModelAnswerBroken          an answer that is cut off or cannot be read
+
+ModelCallForbidden (BaseException)     a test asked a real model, which `tyler.testing.forbid_model_calls` forbids
 """
 
 from __future__ import annotations
@@ -63,3 +65,11 @@ class ModelUnavailable(ModelError):
 
 class ModelAnswerBroken(ModelError):
     """The answer was cut off or is not in the provider's format."""
+
+
+class ModelCallForbidden(BaseException):
+    """A real model was asked where `tyler.testing.forbid_model_calls` or TYLER_FORBID_MODEL_CALLS forbids it.
+
+    No Exception, as pytest's own failures are none: nothing that catches errors (a tool's result, a fallback, a
+    web server) may turn a test's mistake into a normal-looking answer.
+    """
