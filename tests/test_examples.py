@@ -25,6 +25,7 @@ TESTED = {
     "attachments",
     "context_injection",
     "quickstart",
+    "replay",
     "sessions",
     "structured_output",
     "summarizing",
@@ -196,6 +197,22 @@ def test_tools_are_shown_by_a_script_where_the_model_cannot(example: Example, tm
     assert "order -> 2 x coffee ordered" in printed
     (thread,) = stored(tmp_path / "tools.db").values()
     assert [m.text for m in thread.messages if m.role == "tool"] == ["7.0", "5.6", "2 x coffee ordered"]
+
+
+def test_replay_tells_what_a_changed_tool_breaks(example: Example, model_server: ModelServer, tmp_path: Path) -> None:
+    model_server.reply(tool_calls=[("order_status", {"order": 7})])
+    model_server.reply("It is in the post.")
+    first = example("replay", str(tmp_path))
+    assert "The agent that was recorded:\nreplay of thread 'ticket-7': as recorded\n" in first
+    assert "country: required, but missing" in first
+    assert "          - order 7 is in the post\n          + order 7 is on its way\n" in first
+    assert example("replay", str(tmp_path)) == first  # from the store: no model is asked
+    assert len(model_server.requests) == 2
+    assert "def test_ticket_7() -> None:" in (tmp_path / "test_ticket_7.py").read_text(encoding="utf-8")
+
+
+def test_replay_is_shown_by_a_script_where_the_model_cannot(example: Example, tmp_path: Path) -> None:
+    assert "+ order 7 is on its way" in example("replay", str(tmp_path), **NO_MODEL)
 
 
 def test_a_summary_takes_the_place_of_old_messages(example: Example, model_server: ModelServer, tmp_path: Path) -> None:

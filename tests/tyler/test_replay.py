@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from narrator import Attachment, FileStore, Message, Thread, ThreadStore, ToolCall, Usage
 from tyler import Agent, Budget, Reply, ToolContext, ToolResult, tool
+from tyler._run import CANCELLED
+from tyler._tool_calls import UNKNOWN_OUTCOME
 from tyler.testing import ScriptedModel, StandIn, calls, replay, script_of
+from tyler.wire import valid_chat
 
 RUN: list[str] = []  # the tools that were really run
 
@@ -543,3 +549,54 @@ async def test_real_agents_of_any_kind_are_replayed_without_their_model() -> Non
     agent = Agent(model_name="openai/never-asked", tools=[status])
     thread = Thread(messages=[user("hi"), Message(role="assistant", content="hello")])
     (await replay(thread, agent)).assert_same()
+
+
+MESSAGES = st.lists(
+    st.one_of(
+        st.builds(Message, role=st.sampled_from(["user", "system"]), content=st.sampled_from(["a", "b"])),
+        st.builds(
+            Message,
+            role=st.just("assistant"),
+            content=st.sampled_from(["text", "", None]),
+            tool_calls=st.lists(
+                st.builds(
+                    ToolCall,
+                    id=st.sampled_from(["1", "2", "3"]),
+                    name=st.sampled_from(["f", "g", "no name"]),
+                    arguments=st.sampled_from(["{}", "[", '{"a": 1}']),
+                ),
+                max_size=3,
+            ),
+            metadata=st.sampled_from([{}, {}, {"interrupted": True}, {"finish": "length"}]),
+        ),
+        st.builds(
+            Message,
+            role=st.just("tool"),
+            content=st.sampled_from(["one", "two", CANCELLED, UNKNOWN_OUTCOME, "f failed: ValueError"]),
+            tool_call_id=st.sampled_from(["1", "2", "3", None]),
+            metadata=st.sampled_from([{}, {"failed": True}]),
+        ),
+    ),
+    max_size=14,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(MESSAGES)
+def test_any_history_is_replayed_as_it_is_recorded(messages: list[Message]) -> None:
+    """Whatever is in it: with tools that take everything, nothing is different, and all of it is asked for."""
+    thread = Thread(messages=messages)
+    agent = clerk(StandIn("f"), StandIn("g"), StandIn("no name"))
+    report = asyncio.run(replay(thread, agent))
+    report.assert_same()
+    assert len(report.requests) == len(script_of(thread))
+    for request in report.requests:
+        assert request.messages == valid_chat(request.messages)
+
+
+async def test_a_long_conversation_is_replayed_in_seconds() -> None:
+    turn = [user("a"), Message(role="assistant", content="b")]
+    thread = Thread(messages=[Message(role=m.role, content=m.content) for m in turn * 500])
+    started = time.process_time()
+    (await replay(thread, clerk())).assert_same()
+    assert time.process_time() - started < 20
