@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import tyler.testing
 from narrator import Attachment, FileStore, Message, Thread, ThreadStore, ToolCall, Usage
 from tests.tyler.test_replay import clerk, damaged, refund, status, user
 from tests.warm_python import WarmPython
@@ -85,6 +88,8 @@ async def test_files_run_as_they_are_and_are_formatted(tmp_path: Path, warm_pyth
     write(tmp_path, "whole", as_test(thread, name="a refund, 2nd try"))
     write(tmp_path, "damaged", as_test(damaged()))
     write(tmp_path, "empty", as_test(Thread()))
+    steps = [Message(role="assistant", tool_calls=[ToolCall(id="1", name="f", arguments=str(n))]) for n in range(51)]
+    write(tmp_path, "long", as_test(Thread(id="long", messages=[user("go"), *steps])))
     nasty = [message for text in NASTY for message in (user(text), Message(role="assistant", content=text))]
     nasty += [user("call"), Message(role="assistant", tool_calls=[ToolCall(id=t, name=t, arguments=t) for t in NASTY])]
     write(tmp_path, "nasty", as_test(Thread(id=NASTY[2], messages=nasty)))
@@ -104,7 +109,7 @@ async def test_files_run_as_they_are_and_are_formatted(tmp_path: Path, warm_pyth
         ["-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", str(tmp_path)], env
     )
     assert (code, err) == (1, ""), out
-    assert "1 failed, 5 passed" in out
+    assert "1 failed, 6 passed" in out
     assert 'refund({"order": 7, "cents": 5}) would be treated otherwise' in out  # the one without the tools
     check_format(tmp_path)
 
@@ -162,3 +167,10 @@ def test_every_text_is_read_as_it_was(text: str) -> None:
     literal = text_literal(text)
     assert ast.literal_eval(literal) == text
     assert literal.isprintable()
+
+
+def test_every_name_of_the_module_is_documented() -> None:
+    page = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
+    assert [name for name in tyler.testing.__all__ if not re.search(rf"\b{name}\b", page)] == []
+    things = [getattr(tyler.testing, name) for name in tyler.testing.__all__ if name != "Line"]
+    assert [thing for thing in things if not inspect.getdoc(thing)] == []

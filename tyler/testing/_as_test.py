@@ -8,6 +8,7 @@ from typing import Any
 
 from narrator import Attachment, Message, Thread, ToolCall, Usage
 from tyler._steps import FAILED, INTERRUPTED
+from tyler.budget import Budget
 from tyler.testing._code import Call, calls_in, source
 from tyler.testing._played import NO_TOOL, recorded_refusal
 from tyler.testing._record import exchanges_of
@@ -58,7 +59,11 @@ def as_test(thread: Thread, *, name: str = "recorded_conversation", agent: str |
 
 def _stand_in_agent(thread: Thread) -> Call:
     stand_ins = [Call.of("StandIn", name) for name in _tools(thread)]
-    return Call("Agent", {"model": Call.of("ScriptedModel", []), "tools": stand_ins})
+    arguments: dict[str, Any] = {"model": Call.of("ScriptedModel", []), "tools": stand_ins}
+    longest = max((len(exchange.steps) for exchange in exchanges_of(thread.messages)), default=0)
+    if longest > (Budget().steps or longest):  # more than one run, then; a replay is one
+        arguments["budget"] = Call("Budget", {"steps": longest})
+    return Call("Agent", arguments)
 
 
 def _import_of(agent: str) -> str:
