@@ -88,7 +88,14 @@ async def test_files_run_as_they_are_and_are_formatted(tmp_path: Path, warm_pyth
     write(tmp_path, "whole", as_test(thread, name="a refund, 2nd try"))
     write(tmp_path, "damaged", as_test(damaged()))
     write(tmp_path, "empty", as_test(Thread()))
-    steps = [Message(role="assistant", tool_calls=[ToolCall(id="1", name="f", arguments=str(n))]) for n in range(51)]
+    steps = [
+        message
+        for n in range(51)
+        for message in (
+            Message(role="assistant", tool_calls=[ToolCall(id="1", name="f", arguments=f'{{"n": {n}}}')]),
+            Message(role="tool", content="ok", tool_call_id="1"),
+        )
+    ]
     write(tmp_path, "long", as_test(Thread(id="long", messages=[user("go"), *steps])))
     nasty = [message for text in NASTY for message in (user(text), Message(role="assistant", content=text))]
     nasty += [user("call"), Message(role="assistant", tool_calls=[ToolCall(id=t, name=t, arguments=t) for t in NASTY])]

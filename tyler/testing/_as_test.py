@@ -10,7 +10,6 @@ from narrator import Attachment, Message, Thread, ToolCall, Usage
 from tyler._steps import FAILED, INTERRUPTED
 from tyler.budget import Budget
 from tyler.testing._code import Call, calls_in, source
-from tyler.testing._played import NO_TOOL, recorded_refusal
 from tyler.testing._record import exchanges_of
 
 _KEPT_METADATA = (INTERRUPTED, FAILED, "finish")  # what a run reads
@@ -75,9 +74,9 @@ def _import_of(agent: str) -> str:
 
 
 def _tools(thread: Thread) -> list[str]:
-    """The names of the tools that were there when the conversation was recorded."""
+    """The names of the tools that the model called, those that there were not too: replay asks nothing of a StandIn."""
     steps = [step for exchange in exchanges_of(thread.messages) for step in exchange.steps]
-    return sorted({c.call.name for step in steps for c in step.calls if recorded_refusal(c) != NO_TOOL})
+    return sorted({c.call.name for step in steps for c in step.calls})
 
 
 def _thread(thread: Thread) -> Call:
@@ -101,10 +100,6 @@ def _message(message: Message) -> Call:
         "usage": message.usage and _usage(message.usage),
     }
     return Call("Message", {name: value for name, value in arguments.items() if value not in (None, [], {})})
-
-
-def _is_kept(key: str, value: object) -> bool:
-    return key in _KEPT_METADATA and isinstance(value, str | bool)
 
 
 def _tool_call(call: ToolCall) -> Call:
