@@ -30,7 +30,7 @@ from tyler import (
     TylerError,
 )
 from tyler.local import LocalModel
-from tyler.model import Model, Reply, Request
+from tyler.model import Model, Reasoning, Reply, Request
 
 THREAD_ID = "demo"
 PURPOSE = "You are a helpful assistant. Answer in one short sentence."
@@ -60,7 +60,7 @@ class BoundedView:
         """As the model itself."""
         return await self._model.count_tokens(messages)
 
-    async def stream(self, request: Request) -> AsyncGenerator[str | Reply, None]:
+    async def stream(self, request: Request) -> AsyncGenerator[str | Reasoning | Reply, None]:
         """The model's answer to the bounded request."""
         purpose, *messages = request.messages
         self.sent = messages[:2] + self._newest(messages[2:])

@@ -63,13 +63,18 @@ class ToolCall(BaseModel):
 
 
 class Usage(BaseModel):
-    """Tokens of one answer; `cost_usd` is None where the price is unknown, never 0 by default."""
+    """Tokens of one answer; `cost_usd` is None where the price is unknown, never 0 by default.
+
+    `cached_tokens` were read from the provider's prompt cache and `cache_write_tokens` written to it: both are among
+    the `input_tokens`, as `reasoning_tokens` are among the `output_tokens`.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
+    cache_write_tokens: int = 0
     reasoning_tokens: int = 0
     cost_usd: float | None = Field(default=None, allow_inf_nan=False)
 
@@ -79,6 +84,7 @@ class Usage(BaseModel):
             input_tokens=self.input_tokens + other.input_tokens,
             output_tokens=self.output_tokens + other.output_tokens,
             cached_tokens=self.cached_tokens + other.cached_tokens,
+            cache_write_tokens=self.cache_write_tokens + other.cache_write_tokens,
             reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
             cost_usd=(self.cost_usd or 0) + (other.cost_usd or 0) if known else None,
         )

@@ -48,11 +48,13 @@ from tyler.events import (
     Event,
     Finished,
     MessageAdded,
+    ReasoningDelta,
     TextDelta,
     ToolFinished,
     ToolProgress,
     ToolStarted,
 )
+from tyler.fallback import FallbackModel
 from tyler.model import Model, OutputSchema, Reasoning, Reply, Request
 from tyler.result import Result
 from tyler.tools import Tool, ToolContext, ToolResult, tool
@@ -67,6 +69,7 @@ __all__ = [
     "ConfigurationError",
     "ContextTooLong",
     "Event",
+    "FallbackModel",
     "FileNotFound",
     "FileStore",
     "FileStoreMissing",
@@ -93,6 +96,7 @@ __all__ = [
     "OwnerMismatch",
     "PendingCall",
     "Reasoning",
+    "ReasoningDelta",
     "Reply",
     "Request",
     "Result",

@@ -13,8 +13,11 @@ from typing import Any, Literal, NoReturn
 
 from narrator import ToolCall, Usage
 from narrator.message import new_id
+from tyler._reasoning import Thoughts, split_call_id
 from tyler.errors import ModelAnswerBroken
-from tyler.model import Reply
+from tyler.model import Reasoning, Reply
+
+_Call = dict[str, str]
 
 _MAX_ID_CHARS, _MAX_REASON_CHARS = 100, 60
 MAX_ANSWER_CHARS = 10_000_000  # some twenty times what the longest answer of a model has; a stream may never end
@@ -40,47 +43,59 @@ _FILTER = {
 
 
 class Answer:
-    """Collects chunks of the chat-completions stream."""
+    """Collects chunks of the chat-completions stream. `output_tool`: whose call is the answer itself."""
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, provider: str, output_tool: str | None = None) -> None:
         self._model = model
+        self._output_tool = output_tool
+        self._thoughts = Thoughts(provider)
         self._text: list[str] = []
-        self._calls: list[dict[str, str]] = []
-        self._at: dict[object, dict[str, str]] = {}  # index -> the call that is being written there
+        self._calls: list[_Call] = []
+        self._at: dict[object, _Call] = {}  # index -> the call that is being written there
         self._chars = 0
         self._usage: Any = None
 
-    def take(self, chunk: Any) -> str | None:
-        """Add a chunk; its text, if it has any."""
+    def take(self, chunk: Any) -> list[str | Reasoning]:
+        """Add a chunk; its text and what it has of the reasoning, if it has any."""
         if getattr(chunk, "usage", None) is not None:
             self._usage = chunk.usage
         if not chunk.choices:
-            return None
+            return []
         delta = chunk.choices[0].delta
-        for piece in delta.tool_calls or ():
-            self._take_call(piece)
-        text: str | None = delta.content
-        if text:
+        pieces: list[str | Reasoning] = []
+        if (thought := self._thoughts.take(delta)) is not None:
+            self._count(thought.text)
+            pieces.append(thought)
+        if text := delta.content:
             self._text.append(text)
             self._count(text)
-        return text
+            pieces.append(text)
+        return pieces + [said for call in delta.tool_calls or () if (said := self._take_call(call))]
 
-    def _take_call(self, piece: Any) -> None:
-        """Calls are told apart by index; where none is sent, litellm says 0 for all, and ids and names tell."""
+    def _take_call(self, piece: Any) -> str:
+        """Add a piece of a call; its text where it belongs to the output tool's.
+
+        Calls are told apart by index; where none is sent, litellm says 0 for all, and ids and names tell.
+        """
         function = piece.function
         call = self._at.get(piece.index)
         if call is not None and piece.id and piece.id != call["id"]:
             same = [c for c in self._calls if c["id"] == piece.id and c["index"] == call["index"]]
             call = same[-1] if same else None if call["id"] and function and function.name else call
         if call is None:
-            call = {"id": "", "name": "", "arguments": "", "index": str(piece.index)}
+            call = {"id": "", "name": "", "arguments": "", "index": str(piece.index), "signature": ""}
             self._calls.append(call)
         self._at[piece.index] = call
         call["id"] = call["id"] or piece.id or ""
-        if function is not None:
-            call["name"] = call["name"] or function.name or ""
-            call["arguments"] += function.arguments or ""
-            self._count(function.arguments or "")
+        fields = getattr(piece, "provider_specific_fields", None) or {}
+        call["signature"] = call["signature"] or str(fields.get("thought_signature") or "")
+        if function is None:
+            return ""
+        call["name"] = call["name"] or function.name or ""
+        call["arguments"] += function.arguments or ""
+        self._count(function.arguments or "")
+        is_output = call["name"] == self._output_tool and call is self._calls[0]
+        return function.arguments or "" if is_output else ""
 
     def _count(self, text: str) -> None:
         self._chars += len(text)
@@ -97,12 +112,17 @@ class Answer:
             self._refuse_nothing(finish)
         if not self._calls and any(_word(reason) in _CALLS for reason in reasons):
             raise self._broken("announced a tool call and sent none; call go() again")
+        calls = [call for call in self._calls if call["name"] != self._output_tool]
+        if self._calls and not calls:  # the output tool's alone; beside others it is too early, and dropped
+            text = self._calls[0]["arguments"] or "{}"
         seen: set[str] = set()
+        signatures = [call["signature"] or split_call_id(call["id"])[1] for call in calls]
         return Reply(
             content=text or None,
-            tool_calls=[_tool_call(call, seen) for call in self._calls],
+            tool_calls=[_tool_call(call, seen) for call in calls],
             usage=None if self._usage is None else usage(self._usage),
             finish=finish,
+            reasoning=self._thoughts.reasoning(signatures),
         )
 
     def _finish(self, reasons: Sequence[object], begun: bool) -> Literal["stop", "length", "filtered"]:
@@ -140,9 +160,9 @@ def _word(reason: object) -> str:
     return str(reason)[:_MAX_REASON_CHARS].lower()
 
 
-def _tool_call(call: dict[str, str], seen: set[str]) -> ToolCall:
+def _tool_call(call: _Call, seen: set[str]) -> ToolCall:
     """The call, with an id that is its own in this message."""
-    call_id = call["id"]
+    call_id = split_call_id(call["id"])[0]
     if not call_id or len(call_id) > _MAX_ID_CHARS or not call_id.isprintable() or call_id in seen:
         call_id = f"call_{new_id()}"
     seen.add(call_id)

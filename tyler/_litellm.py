@@ -6,6 +6,7 @@ litellm is imported by the first call (3 to 8 s, 200 MB); nothing else in tyler 
 from __future__ import annotations
 
 import asyncio
+import copy
 import inspect
 import os
 import sys
@@ -15,27 +16,44 @@ from typing import Any
 
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, stop_after_delay, wait_exponential
 
-from narrator import Usage
+from tyler import _output_tool
 from tyler._answer import Answer
 from tyler._daemon_thread import in_daemon_thread
 from tyler._forbidden_calls import refuse_if_forbidden
 from tyler._model_errors import classified
 from tyler._provider_stream import ProviderStream
+from tyler._reasoning import turn_without_thought, with_reasoning
+from tyler._usage import usage_of
 from tyler.errors import ModelNotFound, ModelRateLimited, ModelUnavailable
-from tyler.model import Reply, Request
+from tyler.model import Reasoning, Reply, Request
 
 REQUEST_TIMEOUT_S = 600
 _TRIES = 3
 _GIVE_UP_AFTER_S = 60
 _LONGEST_WAIT_S = 20.0
 
+# What another model may be given of this one's parameters: each means the same everywhere, and none is a secret.
+_COMMON = (
+    "temperature",
+    "top_p",
+    "max_tokens",
+    "max_completion_tokens",
+    "reasoning_effort",
+    "stop",
+    "seed",
+    "parallel_tool_calls",
+    "timeout",
+)
+
 
 class LitellmModel:
     """A model by its litellm name ("gpt-4o", "anthropic/claude-sonnet-4-5", "openai/my-model").
 
     Keys and base URLs come from the environment unless given. `params` go to every request as they are.
-    `vision`: whether it takes images; None asks litellm's list. Retries at most twice, before the first piece
-    of the answer, on rate limits, lost connections, time-outs and server errors.
+    `vision`: whether it takes images; None asks litellm's list. `json_schema`: whether the provider itself holds an
+    answer to a schema, with tools beside it (`response_format`); None asks litellm's list, and a tool whose arguments
+    are the answer serves where it does not. With Claude's models it always does. Retries at most twice, before the
+    first piece of the answer, on rate limits, lost connections, time-outs and server errors.
     """
 
     def __init__(
@@ -46,6 +64,7 @@ class LitellmModel:
         api_key: str | None = None,
         params: Mapping[str, Any] | None = None,
         vision: bool | None = None,
+        json_schema: bool | None = None,
     ) -> None:
         if not name:
             raise ModelNotFound("model_name is empty; name one as litellm does, for example 'gpt-4o'")
@@ -54,15 +73,24 @@ class LitellmModel:
         self._api_key = api_key
         self._params = dict(params or {})
         self._vision = vision
+        self._json_schema = json_schema
+        self._inherits = False  # its parameters are another model's
 
     def __repr__(self) -> str:
         return f"LitellmModel({self.name!r})"
 
     def named(self, name: str) -> LitellmModel:
-        """Another model with the same parameters; with the same key and address only if the provider is the same."""
-        if _provider(name) != _provider(self.name):
-            return LitellmModel(name, params=self._params)
-        return LitellmModel(name, api_base=self._api_base, api_key=self._api_key, params=self._params)
+        """Another model with this one's parameters; with its key and address only if the provider is the same.
+
+        Another provider gets those that mean the same everywhere (`temperature`, `max_tokens`, `reasoning_effort`,
+        ...). Of these each model leaves out what it does not know.
+        """
+        if _prefix(name) == _prefix(self.name):
+            other = LitellmModel(name, api_base=self._api_base, api_key=self._api_key, params=self._params)
+        else:
+            other = LitellmModel(name, params={key: self._params[key] for key in _COMMON if key in self._params})
+        other._inherits = True
+        return other
 
     async def takes_images(self) -> bool:
         """As given, else what litellm's list of models says; False for a model it does not know."""
@@ -74,23 +102,27 @@ class LitellmModel:
     async def count_tokens(self, messages: Sequence[dict[str, Any]]) -> int:
         """By the model's own tokenizer where litellm has it, else by one that is near; offline."""
         litellm = await _litellm(self.name)
-        return int(litellm.token_counter(model=self.name, messages=list(messages)))
+        sent = with_reasoning(messages, self.name, _provider(litellm, self.name))
+        return int(litellm.token_counter(model=self.name, messages=sent))
 
-    async def stream(self, request: Request) -> AsyncGenerator[str | Reply, None]:
+    async def stream(self, request: Request) -> AsyncGenerator[str | Reasoning | Reply, None]:
         """See Model.stream."""
         litellm = await _litellm(self.name)
-        chunks, said, first = await self._open(litellm, request)
-        answer = Answer(self.name)
+        provider = _provider(litellm, self.name)
+        output_tool = self._output_tool(litellm, provider, request)
+        chunks, said, first = await self._open(litellm, provider, request, output_tool)
+        answer = Answer(self.name, provider, output_tool)
         try:
             while first is not None:
-                if piece := answer.take(first):
+                for piece in answer.take(first):
                     yield piece
                 first = await anext(chunks, None)
         except _failures() as error:
             raise classified(error, self.name, request) from error
         finally:
             await chunks.aclose()
-        yield answer.reply(said.reasons, lambda usage: self._usage(litellm, usage))
+        params = {**self._params, **request.params}
+        yield answer.reply(said.reasons, lambda counted: usage_of(litellm, self.name, provider, counted, params))
 
     async def close(self) -> None:
         """Close litellm's connections of this event loop, which all models share; the next request opens new ones.
@@ -107,7 +139,9 @@ class LitellmModel:
             if inspect.isawaitable(closing):
                 await closing
 
-    async def _open(self, litellm: ModuleType, request: Request) -> tuple[Any, ProviderStream, Any]:
+    async def _open(
+        self, litellm: ModuleType, provider: str, request: Request, output_tool: str | None
+    ) -> tuple[Any, ProviderStream, Any]:
         """The stream, what the provider says in it, and its first chunk, after at most two retries."""
         retrying = AsyncRetrying(
             retry=retry_if_exception(_may_pass),
@@ -121,53 +155,82 @@ class LitellmModel:
                     # litellm keeps the client of the first event loop for all (Anthropic's format): in another loop it
                     # closes the first one's connections, and nobody closes its own. Forgotten, it is one a loop.
                     vars(litellm).pop("module_level_aclient", None)
-                    chunks = await litellm.acompletion(**self._arguments(litellm, request))
+                    chunks = await litellm.acompletion(**self._arguments(litellm, provider, request, output_tool))
                     said = ProviderStream(chunks)
                     return chunks, said, await anext(chunks, None)
                 except _failures() as error:
                     raise classified(error, self.name, request) from error
         raise AssertionError("tenacity ends by returning or raising")
 
-    def _arguments(self, litellm: ModuleType, request: Request) -> dict[str, Any]:
+    def _output_tool(self, litellm: ModuleType, provider: str, request: Request) -> str | None:
+        """The tool whose call is to be the answer, None where none is needed."""
+        if request.output is None:
+            return None
+        if _output_tool.takes_schema(litellm, self.name, provider, request, self._json_schema):
+            return None
+        return _output_tool.tool_name(request.tools)
+
+    def _own_params(self, litellm: ModuleType, provider: str, known: Sequence[str]) -> dict[str, Any]:
+        """What another model's parameters are good for here."""
+        taken = {*known, "timeout"}
+        if provider in ("openai", "azure") and litellm.supports_reasoning(self.name):
+            taken -= {"temperature", "top_p"}  # in litellm's list, but nothing other than 1 is taken
+        return {name: value for name, value in self._params.items() if name in taken or name not in _COMMON}
+
+    def _arguments(
+        self, litellm: ModuleType, provider: str, request: Request, output_tool: str | None
+    ) -> dict[str, Any]:
+        known = litellm.get_supported_openai_params(self.name) or ()
+        own = self._own_params(litellm, provider, known) if self._inherits else self._params
         arguments: dict[str, Any] = {
             "timeout": REQUEST_TIMEOUT_S,
-            **self._params,
+            **own,
             **request.params,
             "model": self.name,
-            "messages": request.messages,
+            "messages": with_reasoning(request.messages, self.name, provider),
             "stream": True,
             "stream_options": {"include_usage": True},
             "num_retries": 0,  # tenacity is the only one who retries
             "max_retries": 0,
         }
-        if request.tools:
-            arguments["tools"] = request.tools
-        if "stream_options" not in (litellm.get_supported_openai_params(self.name) or ()):
+        tools = copy.deepcopy(list(request.tools))  # litellm edits schemas in place (Gemini)
+        if _output_tool.is_claude(self.name, provider) and turn_without_thought(arguments["messages"]):
+            for name in ("thinking", "reasoning_effort"):
+                arguments.pop(name, None)
+        if request.output is not None and output_tool is None:
+            arguments["response_format"] = _output_tool.response_format(request.output)
+        elif request.output is not None and output_tool is not None:
+            tools.append(_output_tool.definition(output_tool, request.output))
+            if _output_tool.may_force(litellm, self.name, provider, arguments):
+                arguments.setdefault("tool_choice", "required")
+        if tools:
+            arguments["tools"] = tools
+        if "stream_options" not in known:
             # The usage is asked for by all the same. Not `drop_params`: with it litellm sends what was refused
             # with 422 once more, and then returns None.
-            arguments["additional_drop_params"] = [*self._params.get("additional_drop_params", ()), "stream_options"]
+            arguments["additional_drop_params"] = [*arguments.get("additional_drop_params", ()), "stream_options"]
         if self._api_base:
             arguments["api_base"] = self._api_base
         if self._api_key:
             arguments["api_key"] = self._api_key
         return arguments
 
-    def _usage(self, litellm: ModuleType, usage: Any) -> Usage:
-        details = getattr(usage, "prompt_tokens_details", None)
-        reasoning = getattr(usage, "completion_tokens_details", None)
-        asked = max(usage.prompt_tokens or 0, 0)
-        tokens = Usage(
-            input_tokens=asked,
-            output_tokens=max(usage.completion_tokens or 0, 0),
-            cached_tokens=min(max(getattr(details, "cached_tokens", None) or 0, 0), asked),
-            reasoning_tokens=max(getattr(reasoning, "reasoning_tokens", None) or 0, 0),
-        )
-        return tokens.model_copy(update={"cost_usd": _cost(litellm, self.name, tokens)})
 
-
-def _provider(name: str) -> str:
+def _prefix(name: str) -> str:
     """What stands in front of a litellm name; OpenAI's models need nothing there."""
     return name.partition("/")[0] if "/" in name else "openai"
+
+
+def _provider(litellm: ModuleType, name: str) -> str:
+    """litellm's name of the provider ("anthropic" for "claude-sonnet-4-5" too)."""
+    from openai import OpenAIError
+
+    if "/" in name and (prefix := _prefix(name)) in litellm.provider_list:
+        return prefix
+    try:
+        return str(litellm.get_llm_provider(name)[1])
+    except (OpenAIError, ValueError):
+        return _prefix(name)  # the request itself will say that nobody knows it
 
 
 async def _litellm(model: str) -> ModuleType:
@@ -184,17 +247,6 @@ def _import_litellm() -> ModuleType:
 
     litellm.suppress_debug_info = True  # it prints advice to the terminal otherwise
     return litellm
-
-
-def _cost(litellm: ModuleType, name: str, usage: Usage) -> float | None:
-    """USD where litellm knows the price, else None."""
-    prices = litellm.model_cost.get(name) or {}
-    per_input, per_output = prices.get("input_cost_per_token"), prices.get("output_cost_per_token")
-    if per_input is None or per_output is None:
-        return None
-    per_cached = prices.get("cache_read_input_token_cost", per_input)
-    fresh = usage.input_tokens - usage.cached_tokens
-    return float(fresh * per_input + usage.cached_tokens * per_cached + usage.output_tokens * per_output)
 
 
 def _failures() -> tuple[type[Exception], ...]:

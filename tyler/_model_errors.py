@@ -13,6 +13,7 @@ from typing import Any
 
 from tyler._retry_after import retry_after_s
 from tyler.errors import (
+    ContextTooLong,
     ModelAnswerBroken,
     ModelError,
     ModelKeyError,
@@ -26,6 +27,24 @@ from tyler.model import Request
 _MAX_REASON_CHARS = 300
 _SHORTEST_QUOTE, _SHORTEST_TEXT = 10, 3
 _MASK = "[...]"
+# What providers say of a request that does not fit: OpenAI, vLLM, Anthropic, Bedrock, Gemini, llama.cpp, Ollama,
+# Mistral, Groq, Together, Cohere, xAI. In lower case.
+_TOO_LONG = (
+    "context_length_exceeded",
+    "context length",
+    "context window",
+    "context size",
+    "prompt is too long",
+    "prompt too long",
+    "input is too long",
+    "input length and `max_tokens` exceed context limit",
+    "input token count exceeds",
+    "input token count (",
+    "reduce the length of the messages",
+    "maximum prompt length",
+    "too many tokens",
+    "too large for model with",
+)
 _PASSING = (408, 409, 425)  # statuses below 500 that are worth another request
 # In a body that litellm quotes whole (Anthropic's, Gemini's).
 _MESSAGE = re.compile(r"""(?:^| - )(?:b')?\{.*?"message"\s*:\s*"((?:[^"\\]|\\.)+)\"""")
@@ -54,11 +73,23 @@ def classified(error: BaseException, name: str, request: Request) -> ModelError:
         limited = ModelRateLimited(f"model {name!r} takes no more requests at present; try again later: {reason}")
         limited.retry_after_s = _retry_after_s(causes)
         return limited
+    if (status is None or status >= 400) and _is_too_long(error, causes, reason):
+        return ContextTooLong(
+            f"the conversation is too long for model {name!r}; shorten it, or take a model with a larger context "
+            f"window: {reason}"
+        )
     if status is not None and 400 <= status < 500 and status not in _PASSING:
         return ModelRefused(f"model {name!r} refuses the request ({status}); change what is sent: {reason}")
+    return _failed(error, causes, status, f"model {name!r}", reason)
+
+
+def _failed(
+    error: BaseException, causes: list[BaseException], status: int | None, model: str, reason: str
+) -> ModelError:
+    """A model that is away, or that gave something else than an answer."""
     if (status in _PASSING or (status or 0) >= 500 or isinstance(error, OSError)) and not _unreadable(causes):
         away = ModelUnavailable(
-            f"model {name!r} cannot be reached or failed ({status or type(error).__name__}); check its address, "
+            f"{model} cannot be reached or failed ({status or type(error).__name__}); check its address, "
             f"or try again later: {reason}"
         )
         away.retry_after_s = _retry_after_s(causes)
@@ -66,7 +97,7 @@ def classified(error: BaseException, name: str, request: Request) -> ModelError:
     what = "gave an answer that cannot be read; call go() again"
     if status is not None and 300 <= status < 400:
         what = "is not where it was asked; check its base URL"
-    return ModelAnswerBroken(f"model {name!r} {what}: {reason}")
+    return ModelAnswerBroken(f"{model} {what}: {reason}")
 
 
 def _causes(error: BaseException) -> list[BaseException]:
@@ -95,6 +126,18 @@ def _status(error: BaseException, causes: list[BaseException]) -> int | None:
         return 302
     status = getattr(error, "status_code", None)
     return status if isinstance(status, int) else None
+
+
+def _is_too_long(error: BaseException, causes: list[BaseException], reason: str) -> bool:
+    """By litellm's class, OpenAI's code, or the words of the reason, in which what the conversation says is masked."""
+    from litellm.exceptions import ContextWindowExceededError
+
+    lower = reason.lower()
+    return (
+        isinstance(error, ContextWindowExceededError)
+        or any(getattr(cause, "code", None) == "context_length_exceeded" for cause in causes)
+        or any(words in lower for words in _TOO_LONG)
+    )
 
 
 def _unreadable(causes: list[BaseException]) -> bool:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Mapping
 from contextlib import aclosing
+from dataclasses import asdict
 from typing import Any
 
 from narrator import Message, NarratorError, PendingCall, Usage
@@ -20,8 +21,8 @@ from tyler._view import View
 from tyler.budget import Deadline, Limit, OutOfTime
 from tyler.context import SUMMARIES, Summary, with_summary
 from tyler.errors import ContextTooLong, ModelAnswerBroken, NothingToAnswer
-from tyler.events import Event, TextDelta
-from tyler.model import Reply, Request
+from tyler.events import Event, ReasoningDelta, TextDelta
+from tyler.model import Reasoning, Reply, Request
 from tyler.output import TRIES, InvalidOutput
 from tyler.result import Result, Status, usage_of
 
@@ -155,6 +156,8 @@ class Run:
                 while (piece := await self._deadline.wait(anext(pieces, None))) is not None:
                     if isinstance(piece, Reply):
                         reply = piece
+                    elif isinstance(piece, Reasoning):
+                        yield ReasoningDelta(piece.text)
                     else:
                         text.append(piece)
                         yield TextDelta(piece)
@@ -172,6 +175,10 @@ class Run:
     def _answer(self, reply: Reply) -> Message:
         """The reply as a message; an answer without the form that is needed keeps with it what is wrong."""
         metadata: dict[str, Any] = {} if reply.finish == "stop" else {"finish": reply.finish}
+        if reply.reasoning is not None:
+            metadata["reasoning"] = asdict(reply.reasoning)
+        if reply.model is not None:
+            metadata["model"] = reply.model
         if self._setup.output is not None and not reply.tool_calls and reply.finish == "stop":
             try:
                 self._setup.output.read(reply.content or "")

@@ -25,6 +25,7 @@ from tyler.budget import Budget
 from tyler.context import ContextWindow
 from tyler.errors import NothingToAnswer
 from tyler.events import Event, Finished
+from tyler.fallback import FallbackModel, named
 from tyler.model import Model
 from tyler.output import Output
 from tyler.preview import Preview, preview
@@ -41,9 +42,10 @@ class Agent:
     `model_name` is litellm's ("gpt-4o", "anthropic/claude-sonnet-4-5"); `model` any other Model instead, such as
     `tyler.testing.ScriptedModel`. `tools` are plain typed functions, `@tool`s, or lists of them. Without
     `thread_store` nothing is kept but in the Thread object; `file_store` takes the attachments. `model_params`
-    go to each request. `budget`: what each run may use up; 50 model calls unless given.
-    `approve`: which calls need a human's approval, and who is asked (see `tyler.approval.Approval`).
-    `context`: how much of a long thread the model sees.
+    go to each request. `fallback_models`, Models or names, are asked in turn where the model cannot answer
+    (FallbackModel). `budget`: what each run may use up; 50 model calls unless given. `approve`: which calls need a
+    human's approval, and who is asked (see `tyler.approval.Approval`). `context`: how much of a long thread the model
+    sees.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Agent:
         api_base: str | None = None,
         api_key: str | None = None,
         model_params: Mapping[str, Any] | None = None,
+        fallback_models: Iterable[Model | str] = (),
         budget: Budget = DEFAULT_BUDGET,
         approve: Approve | None = None,
         context: ContextWindow | None = None,
@@ -76,6 +79,8 @@ class Agent:
         self.model: Model = model or LitellmModel(
             model_name or "", api_base=api_base, api_key=api_key, params=model_params
         )
+        if fallbacks := [named(self.model, m) if isinstance(m, str) else m for m in fallback_models]:
+            self.model = FallbackModel([self.model, *fallbacks])
         if thread_store is not None and file_store is not None:
             thread_store.use_files(file_store)
 
@@ -162,7 +167,7 @@ class Agent:
     def _setup(self, options: RunOptions, output: Output[Any] | None, thread: Thread) -> Setup:
         model, store = options.get("model") or self.model, self.thread_store
         return Setup(
-            model=self._named(model) if isinstance(model, str) else model,
+            model=named(self.model, model) if isinstance(model, str) else model,
             params=options.get("model_params") or {},
             purpose=self.purpose,
             tools=self.tools_by_name,
@@ -174,10 +179,6 @@ class Agent:
             output=output,
             window=self.context,
         )
-
-    def _named(self, name: str) -> Model:
-        """Another model for one run; at the agent's address, with its key, if its provider is the same."""
-        return self.model.named(name) if isinstance(self.model, LitellmModel) else LitellmModel(name)
 
     def _files(self, thread: Thread) -> FileStore | None:
         """Where this thread's files are: its owner's, if it has one."""

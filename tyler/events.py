@@ -18,6 +18,13 @@ class TextDelta:
 
 
 @dataclass(frozen=True)
+class ReasoningDelta:
+    """A piece of what the model thinks before it answers, where its provider shows that."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class MessageAdded:
     """This message is in the thread, and stored."""
 
@@ -61,4 +68,13 @@ class Finished:
     result: Result[Any]
 
 
-Event = TextDelta | MessageAdded | ApprovalNeeded | ToolStarted | ToolProgress | ToolFinished | Finished
+Event = (
+    TextDelta
+    | ReasoningDelta
+    | MessageAdded
+    | ApprovalNeeded
+    | ToolStarted
+    | ToolProgress
+    | ToolFinished
+    | Finished
+)

@@ -46,13 +46,17 @@ class Reasoning:
 
 @dataclass(frozen=True)
 class Reply:
-    """A whole answer. `finish`: "length" when the model stopped at its limit."""
+    """A whole answer. `finish`: "length" when the model stopped at its limit.
+
+    `model`: the name of who answered, where it was not plain who would.
+    """
 
     content: str | None = None
     tool_calls: list[ToolCall] = field(default_factory=list)
     usage: Usage | None = None
     finish: Literal["stop", "length", "filtered"] = "stop"
     reasoning: Reasoning | None = None
+    model: str | None = None
 
 
 class Model(Protocol):
@@ -66,8 +70,11 @@ class Model(Protocol):
     async def count_tokens(self, messages: Sequence[dict[str, Any]]) -> int:
         """How many tokens these messages have; an estimate where nobody knows."""
 
-    def stream(self, request: Request) -> AsyncGenerator[str | Reply, None]:
-        """The answer's text in pieces, then the whole Reply. Raises ModelError, and then no Reply came."""
+    def stream(self, request: Request) -> AsyncGenerator[str | Reasoning | Reply, None]:
+        """The answer's text in pieces, then the whole Reply. Raises ModelError, and then no Reply came.
+
+        What the model thinks may come in pieces too, as Reasoning with a text; the Reply has all of it.
+        """
 
     async def close(self) -> None:
         """Give back the connections of this event loop; the model may be used again."""

@@ -46,6 +46,8 @@ def to_chat(message: Message, file_parts: Sequence[Chat] = ()) -> Chat:
         ]
     if message.tool_call_id is not None:
         chat["tool_call_id"] = message.tool_call_id
+    if message.role == "assistant" and isinstance(reasoning := message.metadata.get("reasoning"), dict):
+        chat["reasoning"] = reasoning
     return chat
 
 

@@ -31,7 +31,8 @@ class HttpModel:
 
     async def stream(self, request: Request) -> AsyncGenerator[str | Reply, None]:
         """The whole answer in one piece."""
-        body = {"model": "gpt-4", "messages": request.messages} | ({"tools": request.tools} if request.tools else {})
+        messages = [{key: chat[key] for key in chat if key != "reasoning"} for chat in request.messages]
+        body = {"model": "gpt-4", "messages": messages} | ({"tools": request.tools} if request.tools else {})
         async with httpx.AsyncClient(timeout=PATIENCE_S, trust_env=False, verify=False) as client:
             response = await client.post(f"{self._base_url}/chat/completions", json=body)
         if response.status_code != 200:

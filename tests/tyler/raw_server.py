@@ -24,6 +24,8 @@ class RawServer:
     def __init__(self, *scripts: Step | Sequence[Step]) -> None:
         self.scripts = [[script] if isinstance(script, bytes | str) else list(script) for script in scripts]
         self.requests = 0
+        self.heads: list[bytes] = []  # what the requests sent
+        self.bodies: list[bytes] = []
         self.url = ""
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -31,7 +33,8 @@ class RawServer:
         try:
             head = await reader.readuntil(b"\r\n\r\n")
             lengths = [line.split(b":")[1] for line in head.lower().split(b"\r\n") if b"content-length" in line]
-            await reader.readexactly(int(lengths[0]) if lengths else 0)
+            self.heads.append(head)
+            self.bodies.append(await reader.readexactly(int(lengths[0]) if lengths else 0))
             script = self.scripts[min(self.requests, len(self.scripts) - 1)]
             self.requests += 1
             for step in script:

@@ -1,6 +1,5 @@
 """Agents through litellm against a server that sends what no honest one would: bytes, faults and odd words."""
 
-import json
 import sys
 import time
 import warnings
@@ -11,6 +10,7 @@ import pytest
 
 from narrator import Message, Thread, ThreadStore
 from tests.litellm_clients import litellm_clients
+from tests.tyler.provider_formats import anthropic, block, gemini
 from tests.tyler.raw_server import RawServer, Step, call, chunk, http, raw_server, stream, text
 from tyler import (
     Agent,
@@ -249,38 +249,11 @@ async def test_nonsense_for_usage_does_not_cost_the_answer(usage: Any) -> None:
 # -- other providers' formats ------------------------------------------------------------------------
 
 
-def anthropic(*blocks: dict[str, Any], reason: str | None = None) -> bytes:
-    """An answer in Anthropic's format; without a reason it is cut off."""
-    usage = {"input_tokens": 3, "output_tokens": 1}
-    start = {"id": "m", "type": "message", "role": "assistant", "model": "m", "content": [], "usage": usage}
-    events: list[dict[str, Any]] = [{"type": "message_start", "message": start}, *blocks]
-    if reason is not None:
-        events.append({"type": "message_delta", "delta": {"stop_reason": reason}, "usage": {"output_tokens": 5}})
-        events.append({"type": "message_stop"})
-    return http(b"".join(b"event: %s\ndata: %s\n\n" % (e["type"].encode(), json.dumps(e).encode()) for e in events))
-
-
-def block(start: dict[str, Any], delta: dict[str, Any]) -> list[dict[str, Any]]:
-    return [
-        {"type": "content_block_start", "index": 0, "content_block": start},
-        {"type": "content_block_delta", "index": 0, "delta": delta},
-        {"type": "content_block_stop", "index": 0},
-    ]
-
-
 SAID = block({"type": "text", "text": ""}, {"type": "text_delta", "text": "done"})
 USED = block(
     {"type": "tool_use", "id": "u1", "name": "add", "input": {}},
     {"type": "input_json_delta", "partial_json": '{"a": 1, "b": 2}'},
 )
-
-
-def gemini(*parts: dict[str, Any], reason: str | None = None) -> bytes:
-    """An answer in Gemini's format; without a reason it is cut off."""
-    first = {"candidates": [{"content": {"role": "model", "parts": list(parts)}, "index": 0}]}
-    last = {"candidates": [{"content": {"role": "model", "parts": []}, "finishReason": reason, "index": 0}]}
-    events = [first, last] if reason else [first]
-    return http(b"".join(b"data: " + json.dumps(event).encode() + b"\r\n\r\n" for event in events))
 
 
 FUNCTION = {"functionCall": {"name": "add", "args": {"a": 1, "b": 2}}}
