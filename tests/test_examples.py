@@ -24,6 +24,7 @@ TESTED = {
     "approvals",
     "attachments",
     "context_injection",
+    "fallback",
     "quickstart",
     "replay",
     "sessions",
@@ -175,6 +176,13 @@ def test_attachments_reach_the_model_and_the_disk(example: Example, model_server
     menu_file, dot_file = thread.messages[0].attachments
     assert asyncio.run(content(menu_file.file_id)).startswith(b"dish,price")
     assert asyncio.run(content(dot_file.file_id)).startswith(b"\x89PNG")
+
+
+def test_fallback_asks_the_model_at_hand(example: Example, model_server: ModelServer) -> None:
+    assert example("fallback") == (
+        "ModelUnavailable of model 'openai/my-model'; 'gpt-4.1' is asked\ngpt-4.1 answered: echo: Say hello.\n"
+    )
+    assert shown(model_server, 0) == [("user", "Say hello.")]
 
 
 def test_tools_are_called_by_a_model(example: Example, model_server: ModelServer, tmp_path: Path) -> None:

@@ -129,12 +129,15 @@ def _status(error: BaseException, causes: list[BaseException]) -> int | None:
 
 
 def _is_too_long(error: BaseException, causes: list[BaseException], reason: str) -> bool:
-    """By litellm's class, OpenAI's code, or the words of the reason, in which what the conversation says is masked."""
+    """By OpenAI's code, or the words of the reason, in which what the conversation says is masked.
+
+    litellm's class goes by words alone: it counts where none of them can be the conversation's.
+    """
     from litellm.exceptions import ContextWindowExceededError
 
     lower = reason.lower()
     return (
-        isinstance(error, ContextWindowExceededError)
+        (isinstance(error, ContextWindowExceededError) and _MASK not in reason)
         or any(getattr(cause, "code", None) == "context_length_exceeded" for cause in causes)
         or any(words in lower for words in _TOO_LONG)
     )
