@@ -111,10 +111,6 @@ class ProviderStream:
         if not hasattr(delta, "__dict__"):
             raise MalformedPiece("a delta is no object")
         delta.content = _text(getattr(delta, "content", None)) or getattr(delta, "refusal", None)
-        thought = getattr(delta, "reasoning_content", None) or getattr(
-            delta, "reasoning", None
-        )  # vLLM says `reasoning`
-        delta.reasoning_content = thought if isinstance(thought, str) else None
         calls = getattr(delta, "tool_calls", None)
         if calls is not None and not isinstance(calls, list):
             raise MalformedPiece("tool_calls is no list")

@@ -101,7 +101,7 @@ def _sign(message: dict[str, Any], data: Mapping[str, Any]) -> None:
     if signatures := [item for item in _items(data, "thought_signatures") if isinstance(item, str)]:
         message["provider_specific_fields"] = {"thought_signatures": signatures}
     calls, signatures = message.get("tool_calls") or [], _items(data, "call_signatures")
-    if len(calls) == len(signatures):  # else somebody has edited the calls
+    if calls and len(calls) == len(signatures):  # else somebody has edited the calls
         message["tool_calls"] = [
             {**call, "provider_specific_fields": {"thought_signature": signature}}
             if isinstance(signature, str)

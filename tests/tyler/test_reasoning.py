@@ -1,6 +1,7 @@
 """What a model thought is shown, stored, and sent back to its own provider, byte for byte; to nobody else."""
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from tests.litellm_clients import litellm_clients
 from tests.tyler.provider_formats import anthropic, block, gemini
 from tests.tyler.raw_server import RawServer, Step, call, chunk, raw_server, stream, text
 from tyler import Agent, LitellmModel, MessageAdded, Model, Reasoning, ReasoningDelta, Reply, TextDelta
+from tyler._reasoning import Thoughts, with_reasoning
 from tyler.testing import ScriptedModel, calls
 from tyler.wire import to_chat, valid_chat
 
@@ -97,6 +99,15 @@ async def test_gemini_gets_its_signatures_back_on_the_parts_that_had_them() -> N
     assert messages[1].metadata["reasoning"]["text"] == "Hm."
 
 
+async def test_a_short_signature_is_not_left_in_the_calls_id() -> None:
+    function = {"functionCall": {"name": "add", "args": {"a": 1, "b": 2}}}
+    used = gemini({**function, "thoughtSignature": "U0lH"}, reason="STOP")
+    body, messages = await sent_back(GEMINI, used, gemini({"text": "3"}, reason="STOP"))
+    assert "U0lH" not in messages[1].tool_calls[0].id
+    assert messages[1].metadata["reasoning"]["data"] == {"call_signatures": ["U0lH"]}, "it is kept once"
+    assert body["contents"][1]["parts"][0]["thoughtSignature"] == "U0lH"
+
+
 async def test_geminis_signature_of_a_text_comes_back_with_it() -> None:
     said = gemini({"text": "3"}, {"text": "", "thoughtSignature": SIGNATURE}, reason="STOP")
     body, _ = await sent_back(GEMINI, said, said)
@@ -132,6 +143,34 @@ async def test_another_provider_gets_nothing_of_it(name: str) -> None:
             await agent(name, server, store).go(thread)
     for trace in (b"U0lHMQ", b"thinking", b"Let me", b"reasoning", b"specific"):
         assert trace not in server.bodies[0]
+
+
+def test_one_provider_gets_nothing_of_another_that_speaks_alike() -> None:
+    block = {"type": "thinking", "thinking": "Hm.", "signature": "U0lH"}
+    data = {"thinking_blocks": [block], "thought_signatures": ["U0lH"]}
+    for name, maker in (
+        ("bedrock/anthropic.claude-sonnet-4-5", "anthropic"),
+        ("vertex_ai/gemini-3-pro", "gemini"),
+        ("moonshot/kimi-k2-thinking", "deepseek"),
+    ):
+        plain, provider = {"role": "assistant", "content": "3"}, name.partition("/")[0]
+        others = {**plain, "reasoning": {"provider": maker, "text": "Hm.", "data": data}}
+        own = {**plain, "reasoning": {"provider": provider, "text": "Hm.", "data": data}}
+        assert with_reasoning([others], name, provider) == [plain]
+        (sent,) = with_reasoning([own], name, provider)
+        assert len(sent) == 3
+        assert "reasoning" in own, "the messages are the caller's"
+
+
+@pytest.mark.parametrize("odd", [5, "x", ["x"], [5], {"a": 1}, [{"type": 5, "thinking": 5, "signature": 5}]])
+def test_what_is_no_thought_is_left_out(odd: Any) -> None:
+    thoughts = Thoughts("p")
+    delta = SimpleNamespace(thinking_blocks=odd, provider_specific_fields=odd, reasoning_content=[odd])
+    assert thoughts.take(delta) is None
+    delta.provider_specific_fields = {"thought_signatures": odd}
+    assert thoughts.take(delta) is None
+    found = thoughts.reasoning([])
+    assert found is None or found.data == {"thought_signatures": ["x"]}
 
 
 async def test_claude_does_not_think_in_a_turn_whose_calls_another_model_made() -> None:
@@ -209,7 +248,8 @@ async def test_tokens_are_counted_with_thoughts_in_the_messages() -> None:
 def test_repairs_keep_it() -> None:
     reply = calls(("add me", {"a": 1, "b": 2}))
     asked = Message(role="assistant", tool_calls=reply.tool_calls, metadata={"reasoning": {"provider": "p"}})
-    (user, mended, result) = valid_chat([to_chat(_question()), to_chat(asked)])
+    question = Message(role="user", content="1 + 2?", metadata={"reasoning": {"provider": "p"}})
+    (user, mended, result) = valid_chat([to_chat(question), to_chat(asked)])
     assert mended["reasoning"] == {"provider": "p"}
     assert mended["tool_calls"][0]["function"]["name"] == "add_me"
     assert not {"reasoning"} & (user.keys() | result.keys())
