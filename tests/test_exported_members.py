@@ -25,7 +25,7 @@ PUBLIC = {
         ModelRefused ModelUnavailable NarratorError NothingToAnswer OutputSchema OwnerMismatch PendingCall
         Reasoning ReasoningDelta Reply Request Result RunOptions SchemaError StoreUnavailable TextDelta Thread
         ThreadBusy ThreadConflict ThreadNotFound ThreadStore Tool ToolCall ToolContext ToolFinished ToolProgress
-        ToolResult ToolStarted TylerError Usage tool
+        ToolResult ToolStarted TylerError Usage delegate_to tool
     """,
     "lye": """
         FetchFailed FileStoreNeeded LyeError UrlRefused WEB_TOOLS web_tools

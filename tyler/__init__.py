@@ -29,6 +29,7 @@ from tyler._setup import RunOptions
 from tyler.agent import Agent
 from tyler.approval import ApprovalRequest
 from tyler.budget import Budget
+from tyler.delegation import delegate_to
 from tyler.errors import (
     ContextTooLong,
     LocalModelUnavailable,
@@ -118,5 +119,6 @@ __all__ = [
     "ToolStarted",
     "TylerError",
     "Usage",
+    "delegate_to",
     "tool",
 ]

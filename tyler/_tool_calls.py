@@ -9,10 +9,11 @@ from contextlib import aclosing
 from functools import partial
 from typing import Any
 
-from narrator import Message, PendingCall, ToolCall
+from narrator import Message, NarratorError, PendingCall, ToolCall
 from narrator._backend import CallRecord
 from narrator._settle import settled_task
 from tyler._gate import Gate
+from tyler._left_open import LeftOpen
 from tyler._part import Part
 from tyler._setup import Setup
 from tyler._steps import RunTools, next_action
@@ -24,7 +25,7 @@ logger = logging.getLogger("tyler")
 
 UNKNOWN_OUTCOME = "The run was interrupted while this call was under way; whether it had an effect is unknown."
 _STUBBORN_S = 1.0  # a tool that ignores its cancellation is waited for so long
-_Ended = tuple[ToolCall, ToolResult, MessageAdded]
+_Ended = tuple[ToolResult, MessageAdded]
 
 
 def _nobody(data: object) -> None:
@@ -41,7 +42,8 @@ class ToolCalls:
         self._gate = Gate(part, setup, deadline)
         self._started = 0
         self._looked_at: set[str] = set()  # messages whose calls this run has begun with
-        self.waiting: list[PendingCall] = []
+        self._asked: list[PendingCall] = []
+        self._paused: dict[str, list[PendingCall]] = {}  # call id -> what a call that was run waits for
         self.limit: Limit | None = None  # "tool_call_limit" once there were too many
 
     async def run(self, action: RunTools) -> AsyncGenerator[Event, None]:
@@ -56,7 +58,7 @@ class ToolCalls:
         for call in left:
             if reason := found.denied.get(call.id):
                 yield await self._part.add_result(asked, call, ToolResult(reason, failed=True))
-        self.waiting = found.waiting
+        self._asked, self._paused = found.waiting, {}
         for pending in found.waiting:
             yield ApprovalNeeded(pending)
         runnable, beyond = self._within_budget(found.run)
@@ -74,9 +76,17 @@ class ToolCalls:
             async for event in events:
                 yield event
 
+    @property
+    def waiting(self) -> list[PendingCall]:
+        """What a human has to decide on: calls of this thread, and those that its calls wait for in turn."""
+        return [*self._asked, *(pending for paused in self._paused.values() for pending in paused)]
+
     def all_wait(self, action: RunTools) -> bool:
         """Whether nothing but a human's decision can go on with these calls."""
-        return {call.id for call in action.open_calls} <= {pending.call.id for pending in self.waiting}
+        return all(self._waits(call) for call in action.open_calls)
+
+    def _waits(self, call: ToolCall) -> bool:
+        return call.id in self._paused or any(call.id == pending.call.id for pending in self._asked)
 
     async def close(self, not_started: str, started: str, *, but_waiting: bool = False) -> None:
         """Give each open call of the run a result that says how far it came; the waiting ones may be left open."""
@@ -85,16 +95,17 @@ class ToolCalls:
             return
         records = await self._part.turn.call_states(action.message.id)
         for call in action.open_calls:
-            if but_waiting and any(call.id == pending.call.id for pending in self.waiting):
+            if but_waiting and self._waits(call):
                 continue
             text = started if _was_started(records, call) else not_started
             await self._part.add_result(action.message, call, ToolResult(text, failed=True))
 
     async def _at_once(self, asked: Message, calls: Sequence[ToolCall]) -> AsyncGenerator[Event, None]:
         news: asyncio.Queue[ToolProgress | asyncio.Task[_Ended]] = asyncio.Queue()
-        running = {asyncio.create_task(self._call(asked, call, _reporter(call, news))) for call in calls}
+        running = {asyncio.create_task(self._call(asked, call, _reporter(call, news))): call for call in calls}
         for task in running:
             task.add_done_callback(news.put_nowait)
+        error: NarratorError | None = None
         try:
             for call in calls:
                 yield ToolStarted(call)
@@ -103,18 +114,28 @@ class ToolCalls:
                 if isinstance(item, ToolProgress):
                     yield item
                     continue
-                running.remove(item)
-                call, result, added = item.result()
+                call = running.pop(item)
+                try:
+                    result, added = item.result()
+                except LeftOpen as left:
+                    error = error or left.error
+                    if left.pending:
+                        self._paused[call.id] = left.pending
+                    for pending in left.pending:
+                        yield ApprovalNeeded(pending)
+                    continue
                 yield added
                 yield ToolFinished(call, result)
         finally:
             if running:  # cancelled, or a write failed: nothing goes on running behind the caller's back
                 await settled_task(_end(running))
+        if error is not None:  # raised once the others have their results
+            raise error
 
     async def _call(self, asked: Message, call: ToolCall, report: Callable[[object], None]) -> _Ended:
         """Run the tool and store its result, however slowly the run's events are read."""
         result = await run_tool(self._setup.tools, call.name, call.arguments, self._context(asked, call, report))
-        return call, result, await self._part.add_result(asked, call, result)
+        return result, await self._part.add_result(asked, call, result)
 
     async def _records(self, asked: Message) -> dict[str, CallRecord]:
         """What is stored of the message's calls; nothing, if it was added just now."""

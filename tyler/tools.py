@@ -21,6 +21,7 @@ from pydantic import ValidationError
 
 from narrator._values import clean_text
 from tyler._daemon_thread import in_daemon_thread
+from tyler._left_open import LeftOpen
 from tyler._schema import Signature, underlying
 from tyler._tool_output import ToolResult, cap_output, drain, to_result
 
@@ -240,12 +241,14 @@ def collect(tools: Iterable[Callable[..., Any] | Sequence[Callable[..., Any]]]) 
 async def run_tool(tools: Mapping[str, Tool], name: str, arguments: str, ctx: ToolContext) -> ToolResult:
     """Run one call of the model; every outcome, an unknown tool or a raising one too, is a result.
 
-    Only a cancellation from outside and KeyboardInterrupt leave it as exceptions.
+    Only a cancellation from outside, KeyboardInterrupt, and LeftOpen (there is no outcome yet) leave it as exceptions.
     """
     if name not in tools:
         return _failure(_unknown_tool(name, tools))
     try:
         return await tools[name].call(arguments, ctx)
+    except LeftOpen:
+        raise
     except (ToolArgumentsError, ToolTimeout) as error:
         return _failure(str(error))
     except asyncio.CancelledError:

@@ -33,7 +33,7 @@ from tests.faults.http_model import HttpModel
 from tests.faults.kill_points import KillPoints
 from tests.faults.limits import Limit, give_up_root_rights
 from tests.faults.processes import Channel
-from tyler import Agent, tool
+from tyler import Agent, delegate_to, tool
 from tyler.events import MessageAdded
 from tyler.model import Reply, Request
 from tyler.testing import ScriptedModel, calls
@@ -382,3 +382,19 @@ async def approve_and_go_on(channel: Channel, url: str, folder: Path, fatal: int
                 await store.decide(pending.id, approved=True)
             status = (await agent.go(Thread(id=folder.name, messages=thread.messages[:1]))).status
     channel.send(status)
+
+
+async def delegate_and_go_on(channel: Channel, url: str, folder: Path, fatal: int) -> None:
+    """An order that is given to another agent, which charges once and ships; dies at the kill point."""
+    KillPoints(folder / "files", folder / "instants", fatal).install()
+    async with opened(url, folder / "files") as store:
+        child = agent_of(store, Journal(folder / "journal"))
+        child.name, child.thread_store = "seller", None
+
+        def clerk(request: Request) -> str | Reply:
+            last = request.messages[-1]
+            return calls(("ask_seller", {"task": "order 7"})) if last["role"] == "user" else str(last["content"])
+
+        parent = Agent(model=ScriptedModel([clerk] * 9), tools=[delegate_to(child)], thread_store=store)
+        result = await parent.go(Thread(id=folder.name, messages=[Message(id="m", role="user", content="Sell it")]))
+    channel.send(result.content)
