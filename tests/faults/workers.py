@@ -385,16 +385,23 @@ async def approve_and_go_on(channel: Channel, url: str, folder: Path, fatal: int
 
 
 async def delegate_and_go_on(channel: Channel, url: str, folder: Path, fatal: int) -> None:
-    """An order that is given to another agent, which charges once and ships; dies at the kill point."""
+    """A task that is given to another agent, which has one thing to do, once; dies at the kill point."""
     KillPoints(folder / "files", folder / "instants", fatal).install()
-    async with opened(url, folder / "files") as store:
-        child = agent_of(store, Journal(folder / "journal"))
-        child.name, child.thread_store = "seller", None
+    journal = Journal(folder / "journal")
 
-        def clerk(request: Request) -> str | Reply:
-            last = request.messages[-1]
-            return calls(("ask_seller", {"task": "order 7"})) if last["role"] == "user" else str(last["content"])
+    @tool
+    def charge() -> str:
+        """Charge the customer."""
+        journal.note("charge")
+        return "charged"
 
-        parent = Agent(model=ScriptedModel([clerk] * 9), tools=[delegate_to(child)], thread_store=store)
-        result = await parent.go(Thread(id=folder.name, messages=[Message(id="m", role="user", content="Sell it")]))
-    channel.send(result.content)
+    def act(request: Request) -> str | Reply:
+        last, name = request.messages[-1], request.tools[0]["function"]["name"]
+        wish = calls((name, {"task": "Sell it"} if name == "ask_seller" else {}))
+        return wish if last["role"] == "user" else f"It says: {last['content']}"
+
+    async with await ThreadStore.create(url) as store:
+        seller = Agent("seller", model=ScriptedModel([act] * 9), tools=[charge])
+        clerk = Agent("clerk", model=ScriptedModel([act] * 9), tools=[delegate_to(seller)], thread_store=store)
+        await clerk.go(Thread(id=folder.name, messages=[Message(id="m", role="user", content="Sell it")]))
+    channel.send("done")

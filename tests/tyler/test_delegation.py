@@ -196,7 +196,8 @@ def test_each_way_to_end_early_has_its_words() -> None:
     assert set(get_args(Limit)) <= _UNFINISHED.keys()
 
 
-async def test_agents_that_delegate_in_a_circle_come_to_an_end(store: ThreadStore) -> None:
+async def test_agents_that_delegate_in_a_circle_come_to_an_end() -> None:
+    store = await ThreadStore.create()
     asked_models: list[str] = []
 
     def next_one(name: str) -> Callable[[Request], str | Reply]:
