@@ -69,12 +69,5 @@ class Finished:
 
 
 Event = (
-    TextDelta
-    | ReasoningDelta
-    | MessageAdded
-    | ApprovalNeeded
-    | ToolStarted
-    | ToolProgress
-    | ToolFinished
-    | Finished
+    TextDelta | ReasoningDelta | MessageAdded | ApprovalNeeded | ToolStarted | ToolProgress | ToolFinished | Finished
 )
