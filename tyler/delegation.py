@@ -18,6 +18,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from narrator import LeaseLost, Message, StoreUnavailable, Thread, ThreadBusy, Usage
+from narrator.message import total_usage
 from tyler._left_open import LeftOpen
 from tyler._setup import RunOptions
 from tyler._steps import window
@@ -27,7 +28,7 @@ from tyler.budget import Budget
 from tyler.errors import ModelError
 from tyler.events import Finished, TextDelta, ToolFinished, ToolProgress, ToolStarted
 from tyler.output import Output
-from tyler.result import Result, Status, total_usage
+from tyler.result import Result, Status
 from tyler.tools import Risk, Tool, ToolContext, ToolResult, tool
 
 MAX_DEPTH = 5  # agents below the one that was asked: they may delegate in a circle

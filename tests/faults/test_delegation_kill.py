@@ -16,7 +16,6 @@ from tests.model_server import violations
 from tyler._tool_calls import UNKNOWN_OUTCOME
 from tyler.wire import to_chat
 
-
 _BEFORE = 7  # the instants before its call is started are those of any run
 
 
