@@ -25,6 +25,7 @@ TESTED = {
     "attachments",
     "context_injection",
     "fallback",
+    "delegation",
     "quickstart",
     "replay",
     "sessions",
@@ -221,6 +222,25 @@ def test_replay_tells_what_a_changed_tool_breaks(example: Example, model_server:
 
 def test_replay_is_shown_by_a_script_where_the_model_cannot(example: Example, tmp_path: Path) -> None:
     assert "+ order 7 is on its way" in example("replay", str(tmp_path), **NO_MODEL)
+def test_a_task_is_delegated_by_a_model(example: Example, model_server: ModelServer, tmp_path: Path) -> None:
+    model_server.reply(tool_calls=[("ask_researcher", {"task": "red?"})])
+    model_server.reply(tool_calls=[("search_manual", {"word": "red"})])
+    model_server.reply("The battery is low.")
+    model_server.reply("Charge it.")
+    printed = example("delegation", str(tmp_path))
+    assert '\nsupport calls ask_researcher {"task": "red?"}\n  researcher calls search_manual ' in printed
+    assert printed.endswith("Support: Charge it.\nStored: 4 messages of the researcher\n")
+    child, parent = sorted(stored(tmp_path / "delegation.db").values(), key=lambda thread: thread.messages[0].text)[
+        ::-1
+    ]
+    assert texts(child)[0] == ("user", "red?")
+    assert texts(parent)[2] == ("tool", "The battery is low.")
+
+
+def test_a_task_is_delegated_by_a_script_where_the_model_cannot(example: Example, tmp_path: Path) -> None:
+    printed = example("delegation", str(tmp_path), **NO_MODEL)
+    assert "so scripts play both parts" in printed
+    assert 'Support: We looked it up for you. The manual says: ["The lamp blinks red' in printed
 
 
 def test_a_summary_takes_the_place_of_old_messages(example: Example, model_server: ModelServer, tmp_path: Path) -> None:
