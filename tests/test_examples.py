@@ -222,6 +222,8 @@ def test_replay_tells_what_a_changed_tool_breaks(example: Example, model_server:
 
 def test_replay_is_shown_by_a_script_where_the_model_cannot(example: Example, tmp_path: Path) -> None:
     assert "+ order 7 is on its way" in example("replay", str(tmp_path), **NO_MODEL)
+
+
 def test_a_task_is_delegated_by_a_model(example: Example, model_server: ModelServer, tmp_path: Path) -> None:
     model_server.reply(tool_calls=[("ask_researcher", {"task": "red?"})])
     model_server.reply(tool_calls=[("search_manual", {"word": "red"})])

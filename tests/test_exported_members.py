@@ -20,12 +20,12 @@ PUBLIC = {
     "tyler": """
         Agent ApprovalNeeded ApprovalNotFound ApprovalRequest Attachment Budget ConfigurationError
         ContextTooLong Event FallbackModel FileNotFound FileStore FileStoreMissing FileTooLarge Finished
-        LeaseLost LitellmModel LocalModelUnavailable Message MessageAdded MessageConflict Model
-        ModelAnswerBroken ModelCallForbidden ModelError ModelKeyError ModelNotFound ModelRateLimited
-        ModelRefused ModelUnavailable NarratorError NothingToAnswer OutputSchema OwnerMismatch PendingCall
-        Reasoning ReasoningDelta Reply Request Result RunOptions SchemaError StoreUnavailable TextDelta Thread
-        ThreadBusy ThreadConflict ThreadNotFound ThreadStore Tool ToolCall ToolContext ToolFinished ToolProgress
-        ToolResult ToolStarted TylerError Usage delegate_to tool
+        LeaseLost LitellmModel LocalModelUnavailable McpError McpToolsRefused McpUnavailable Message
+        MessageAdded MessageConflict Model ModelAnswerBroken ModelCallForbidden ModelError ModelKeyError
+        ModelNotFound ModelRateLimited ModelRefused ModelUnavailable NarratorError NothingToAnswer OutputSchema
+        OwnerMismatch PendingCall Reasoning ReasoningDelta Reply Request Result RunOptions SchemaError
+        StoreUnavailable TextDelta Thread ThreadBusy ThreadConflict ThreadNotFound ThreadStore Tool ToolCall
+        ToolContext ToolFinished ToolProgress ToolResult ToolStarted TylerError Usage delegate_to tool
     """,
     "lye": """
         FetchFailed FileStoreNeeded LyeError UrlRefused WEB_TOOLS web_tools

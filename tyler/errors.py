@@ -3,6 +3,9 @@
 TylerError
 ├── NothingToAnswer (ValueError)   the thread has no message to answer
 ├── LocalModelUnavailable          the local model is not installed or does not start
+├── McpError                       an MCP server cannot be used as it is asked for
+│   ├── McpUnavailable             it does not start or cannot be reached, or the `mcp` extra is missing
+│   └── McpToolsRefused            the tools that it offers cannot be taken as they are
 └── ModelError                     the model gave no usable answer; the thread is as it was
     ├── ModelKeyError              the provider's key is missing or refused
     ├── ModelNotFound              the provider or litellm does not know this model
@@ -28,6 +31,18 @@ class NothingToAnswer(TylerError, ValueError):
 
 class LocalModelUnavailable(TylerError):
     """The local model is not installed or does not start; the message says what to do."""
+
+
+class McpError(TylerError):
+    """An MCP server cannot be used as it is asked for."""
+
+
+class McpUnavailable(McpError):
+    """The MCP server does not start or cannot be reached, or the `mcp` extra is missing; the message says which."""
+
+
+class McpToolsRefused(McpError):
+    """The tools that the MCP server offers cannot be taken as they are; the message names them and says what helps."""
 
 
 class ModelError(TylerError):

@@ -15,13 +15,14 @@ import re
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, get_args, overload
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, overload
 
 from pydantic import ValidationError
 
 from narrator._values import clean_text
 from tyler._daemon_thread import in_daemon_thread
 from tyler._left_open import LeftOpen
+from tyler._raw_schema import RawSchema
 from tyler._schema import Signature, underlying
 from tyler._tool_output import ToolResult, cap_output, drain, to_result
 
@@ -48,6 +49,17 @@ Risk = Literal["read", "write", "external", "exec"]
 Effect = Literal["read", "idempotent", "once"]
 
 _MAX_FAILURE_CHARS = 2_000
+
+
+class Parameters(Protocol):
+    """What a tool takes: words and a JSON schema for the model, checked arguments for the call."""
+
+    @property
+    def description(self) -> str: ...
+    @property
+    def json_schema(self) -> dict[str, Any]: ...
+    def parse(self, arguments: str, context: object) -> tuple[list[Any], dict[str, Any]]: ...
+    def explain(self, error: ValidationError) -> str: ...
 
 
 class ToolArgumentsError(ValueError):
@@ -92,7 +104,8 @@ class Tool:
     (who must approve it), `effect` whether it may run again after a crash. `timeout_s` cancels an
     async function; a sync one runs in a thread of its own, which nothing can stop: the call ends with
     ToolTimeout and the thread runs on to its end, or to the end of the program. `needs_approval`: whether a human has
-    to allow a call, or a function of its arguments that says so; None: where the risk is "exec".
+    to allow a call, or a function of its arguments that says so; None: where the risk is "exec". `declared` stands in
+    for what the function's hints and docstring say, where the schema comes from elsewhere (an MCP server).
     """
 
     function: Callable[..., Any]
@@ -102,7 +115,8 @@ class Tool:
     effect: Effect = "once"
     timeout_s: float | None = None
     needs_approval: bool | Callable[[dict[str, Any]], bool] | None = None
-    _signature: Signature = field(init=False, repr=False)
+    declared: Parameters | None = field(default=None, repr=False)
+    _signature: Parameters = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", self.name):
@@ -115,7 +129,7 @@ class Tool:
         if self.timeout_s is not None and not self.timeout_s > 0:
             raise ValueError(f"tool {self.name!r}: timeout_s={self.timeout_s!r} must be above 0")
         try:
-            signature = Signature(self.function, ToolContext)
+            signature = self.declared or Signature(self.function, ToolContext)
         except TypeError as error:
             raise TypeError(f"{self.name!r} cannot be a tool: {error}") from error
         object.__setattr__(self, "_signature", signature)
@@ -283,6 +297,8 @@ def _name_of(function: Callable[..., Any]) -> str:
 
 
 def _where(tool: Tool) -> str:
+    if isinstance(tool.declared, RawSchema) and tool.declared.origin:
+        return tool.declared.origin
     definition = underlying(tool.function)
     return f"{getattr(definition, '__module__', '?')}.{getattr(definition, '__qualname__', tool.name)}"
 
