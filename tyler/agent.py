@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, Unpack, overload
 
@@ -23,6 +24,7 @@ from tyler._unsaved import RunTurn, unsaved_turn
 from tyler.approval import Approval, Approve
 from tyler.budget import Budget
 from tyler.context import ContextWindow
+from tyler.config_file import agent_arguments
 from tyler.errors import NothingToAnswer
 from tyler.events import Event, Finished
 from tyler.fallback import FallbackModel, named
@@ -83,6 +85,15 @@ class Agent:
             self.model = FallbackModel([self.model, *fallbacks])
         if thread_store is not None and file_store is not None:
             thread_store.use_files(file_store)
+
+    @classmethod
+    def from_config(cls, path: str | Path, **overrides: Any) -> Self:
+        """The agent that a file (.yaml, .json, .toml) describes; `overrides` are Agent's parameters, and win.
+
+        The modules of its tools are imported, so a file is as trusted as code. ConfigurationError, with file, line and
+        key path, for whatever is wrong. Reads files: call it when the program starts.
+        """
+        return cls(**agent_arguments(path, overrides))
 
     async def stream(
         self, thread: Thread | str, *, output: type[Any] | None = None, **options: Unpack[RunOptions]
