@@ -1,22 +1,22 @@
-"""The `tyler` command: `tyler chat` talks with an agent that remembers, in a terminal.
+"""The `tyler` command. It reads the arguments and opens what they name; the conversation itself is `_chat`'s.
 
-Which model is at hand is `model_choice`'s; every message is stored by the agent before it is shown as done.
+Which model is at hand is `model_choice`'s. Expected failures are one line on stderr and exit code 1, wrong usage one
+line and 2, an interrupt 130.
 """
 
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import sys
-from pathlib import Path
 from typing import Annotated, cast
 
 import typer
 
-from narrator import Message, NarratorError, SchemaError, Thread, ThreadNotFound, ThreadStore
+from narrator import NarratorError, ThreadStore
 from tyler.agent import Agent
 from tyler.errors import TylerError
-from tyler.events import Finished, TextDelta, ToolFinished, ToolStarted
 from tyler.model_choice import ModelChoice, choose_model
 
 PURPOSE = "You are a helpful assistant. Answer in a few short sentences."
@@ -40,6 +40,9 @@ def main() -> None:
         code = _fail(f"{error.format_message().rstrip('.')}. See `tyler --help`", code=2)
     except (NarratorError, TylerError) as error:
         code = _fail(str(error))
+    except BrokenPipeError:  # who read our answers has gone; nothing is left to say, at exit neither
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
     except (typer.Abort, KeyboardInterrupt):
         code = 130
     sys.exit(code if isinstance(code, int) else 0)
@@ -62,95 +65,80 @@ def chat(
             help="The model, as litellm names it; else the best at hand: a provider's key, Ollama, the local one.",
         ),
     ] = None,
-    thread: Annotated[str, typer.Option("--thread", metavar="ID", help="The conversation to go on with.")] = "chat",
+    thread: Annotated[
+        str | None,
+        typer.Option(
+            "--thread",
+            metavar="ID",
+            show_default=False,
+            help="The conversation to go on with, or to begin; else the last one, in another database 'chat'.",
+        ),
+    ] = None,
     database_url: Annotated[
         str | None,
         typer.Option("--db", metavar="URL", show_default=False, help="The database; else a file in your data folder."),
     ] = None,
+    tools: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tools",
+            metavar="IMPORT_PATH",
+            show_default=False,
+            help="A tool, or a list of them, as in lye:WEB_TOOLS; from the current folder too. May be repeated.",
+        ),
+    ] = None,
 ) -> None:
     """Talk with an agent; it remembers the conversation.
 
-    Ctrl-C stops an answer, a second one or Ctrl-D ends the program. What was said is kept.
+    Ctrl-C stops an answer; where nothing is typed it ends the program, as Ctrl-D does. What was said is kept.
+    /help lists the commands.
     """
+    from tyler._chat.conversation import converse
+    from tyler._chat.data_folder import history_file, own_store
+    from tyler._chat.lines import Lines
+    from tyler._chat.screen_choice import make_screen
+    from tyler._chat.session import DEFAULT_THREAD, Session
+    from tyler._chat.tool_paths import load_tools
+
+    _forgive_encodings()
+    screen, lines = make_screen(), Lines(history_file())
+    loaded = load_tools(tools or ())
     choice = ModelChoice("provider", model, True, f"{model}, as you said") if model else choose_model()
-    typer.echo(f"Model: {choice.explanation}")
     with choice.ready() as ready, asyncio.Runner() as runner:
-        store = runner.run(ThreadStore.create(database_url) if database_url else _own_store())
+        store = runner.run(ThreadStore.create(database_url) if database_url else own_store())
         agent = Agent(
             name="chat",
             model_name=ready.model_name,
             api_base=ready.api_base,
             api_key=ready.api_key,
             purpose=PURPOSE,
+            tools=loaded if choice.can_call_tools else (),
             thread_store=store,
         )
+        screen.note(f"Model: {choice.explanation}")
+        if loaded and not choice.can_call_tools:
+            screen.note("It cannot call tools, so those of --tools are not used.")
+        session = Session(store)
         try:
-            _talk(runner, agent, runner.run(_open(store, thread)))
+            if thread is None and not database_url:
+                runner.run(session.open_last())
+            else:
+                runner.run(session.open(DEFAULT_THREAD if thread is None else thread))
+            converse(runner, agent, session, screen, lines)
         finally:
             runner.run(agent.close())
             runner.run(store.close())
 
 
-def _talk(runner: asyncio.Runner, agent: Agent, thread: Thread) -> None:
-    if thread.messages:
-        typer.echo(f"Welcome back: {len(thread.messages)} messages in {thread.id!r}.")
-    while True:
-        try:
-            line = input("you> ").strip()
-        except (EOFError, KeyboardInterrupt):
-            typer.echo()
-            return
-        if not line:
-            continue
-        thread.add_message(Message(role="user", content=line))
-        try:
-            runner.run(_answer(agent, thread))
-        except KeyboardInterrupt:
-            typer.echo("\n(stopped)")
-        except (NarratorError, TylerError) as error:
-            _fail(str(error))
-
-
-async def _own_store() -> ThreadStore:
-    """The store in the user's data folder; one that an older version made is upgraded, a copy is kept beside it."""
-    url = f"sqlite+aiosqlite:///{_data_folder()}/chat.db"
-    try:
-        return await ThreadStore.create(url)
-    except SchemaError:
-        await ThreadStore.initialize(url)  # raises the same for one that a newer version made
-        return await ThreadStore.create(url)
-
-
-async def _open(store: ThreadStore, thread_id: str) -> Thread:
-    try:
-        return await store.get_thread(thread_id)
-    except ThreadNotFound:
-        return Thread(id=thread_id)
-
-
-async def _answer(agent: Agent, thread: Thread) -> None:
-    async for event in agent.stream(thread):
-        if isinstance(event, TextDelta):
-            typer.echo(_printable(event.text), nl=False)
-        elif isinstance(event, ToolStarted):
-            typer.echo(f"\n[{event.call.name} runs]")
-        elif isinstance(event, ToolFinished):
-            typer.echo(f"[{event.call.name} {'failed' if event.result.failed else 'is done'}]")
-        elif isinstance(event, Finished):
-            typer.echo()
-
-
-def _printable(text: str) -> str:
-    """Text from a model, without the control characters that would steer the terminal."""
-    return "".join(char for char in text if char.isprintable() or char in "\n\t")
-
-
-def _data_folder() -> Path:
-    folder = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "tyler"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return folder
+def _forgive_encodings() -> None:
+    """A character that the terminal's encoding does not have costs that character, and not the program."""
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _fail(message: str, *, code: int = 1) -> int:
-    typer.echo(f"tyler: {' '.join(_printable(message).split())}", err=True)
+    from tyler._chat.screen import one_line
+
+    typer.echo(f"tyler: {one_line(message)}", err=True)
     return code

@@ -106,7 +106,7 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(
     os.write(ours, b"\x04")
     shown = _read_all(ours)
     assert program.wait() == 0
-    assert "(stopped)" in shown
+    assert "(stopped; what was written is kept)" in shown
     assert "short" in shown
     assert [m["content"] for m in model_server.requests[-1].messages if m["role"] == "user"] == ["hello", "again"]
 

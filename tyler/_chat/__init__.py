@@ -1,0 +1,1 @@
+"""`tyler chat`: the conversation in a terminal. `conversation` holds it together."""
