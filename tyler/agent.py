@@ -23,8 +23,8 @@ from tyler._sync import run_sync
 from tyler._unsaved import RunTurn, unsaved_turn
 from tyler.approval import Approval, Approve
 from tyler.budget import Budget
-from tyler.context import ContextWindow
 from tyler.config_file import agent_arguments
+from tyler.context import ContextWindow
 from tyler.errors import NothingToAnswer
 from tyler.events import Event, Finished
 from tyler.fallback import FallbackModel, named

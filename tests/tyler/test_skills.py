@@ -115,7 +115,9 @@ def test_a_skill_is_read_as_it_is_now(skill: Skill) -> None:
     ],
 )
 def test_no_path_leads_out_of_the_folder(skill: Skill, file: str) -> None:
-    with pytest.raises(ValueError, match=r"of the skill 'mail' (is no path|is no regular file|cannot be read)") as error:
+    with pytest.raises(
+        ValueError, match=r"of the skill 'mail' (is no path|is no regular file|cannot be read)"
+    ) as error:
         skill.read(file)
     assert "Its other files: references/a.md, scripts/run.py" in str(error.value)
     assert len(str(error.value)) < 400
