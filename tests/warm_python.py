@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import gc
 import importlib
+import io
 import json
 import os
 import runpy
@@ -223,7 +224,12 @@ def _become(order_file: int, *files: int) -> None:
     for number, descriptor in enumerate(files):
         os.dup2(descriptor, number)
         os.close(descriptor)
-    sys.stdout.reconfigure(line_buffering=os.isatty(1))  # type: ignore[union-attr]
+    # Streams of its own: the server's have learnt what its files can do, and that they may be sought in.
+    encoding = order["env"].get("PYTHONIOENCODING", "utf-8")
+    sys.stdin = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, closefd=False)), encoding)
+    out, err = (io.BufferedWriter(io.FileIO(number, "w", closefd=False)) for number in (1, 2))
+    sys.stdout = io.TextIOWrapper(out, encoding, line_buffering=os.isatty(1))
+    sys.stderr = io.TextIOWrapper(err, encoding, "backslashreplace", line_buffering=True)
     program, *arguments = order["argv"]
     sys.path.insert(0, order["env"]["PYTHONPATH"])
     if program == "-m":

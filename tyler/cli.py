@@ -93,6 +93,7 @@ def chat(
     Ctrl-C stops an answer; where nothing is typed it ends the program, as Ctrl-D does. What was said is kept.
     /help lists the commands.
     """
+    from tyler._chat.approver import Approver
     from tyler._chat.conversation import converse
     from tyler._chat.data_folder import history_file, own_store
     from tyler._chat.lines import Lines
@@ -114,6 +115,7 @@ def chat(
             purpose=PURPOSE,
             tools=loaded if choice.can_call_tools else (),
             thread_store=store,
+            approve=Approver(screen),
         )
         screen.note(f"Model: {choice.explanation}")
         if loaded and not choice.can_call_tools:

@@ -23,14 +23,14 @@ def escaped(text: str) -> str:
     """The whole text in one line: a character that could not be seen as itself is written as its escape."""
     if text.isascii() and text.isprintable():
         return text
-    return "".join(char if _safe(char) and char not in _JOINERS else _escape(char) for char in text)
+    return "".join(char if char.isprintable() and ord(char) not in _TAGS else _escape(char) for char in text)
 
 
 def shortened(text: str, most_chars: int) -> str:
-    """The first characters of the text in one line, an ellipsis for the rest."""
-    head = text[: most_chars + 1]  # before it is escaped: the text may be megabytes
-    one_line = escaped(" ".join(head.split()) if "\n" in head else head)
-    return one_line if len(one_line) <= most_chars and len(head) <= most_chars else one_line[: most_chars - 1] + "…"
+    """The first characters of the text in one line, its spaces made single, an ellipsis for the rest."""
+    head = text[: 4 * most_chars]  # before all else: the text may be megabytes
+    line = escaped(" ".join(head.split()))
+    return line if len(line) <= most_chars and len(head) == len(text) else line[: most_chars - 1] + "…"
 
 
 _LINE_ENDS = {"\u2028": "\n", "\u2029": "\n"}

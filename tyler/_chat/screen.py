@@ -8,7 +8,16 @@ from typing import Literal, Protocol
 
 from narrator import ToolCall
 from tyler._chat.printable import escaped, shortened
-from tyler.events import Event, Finished, MessageAdded, TextDelta, ToolFinished, ToolProgress, ToolStarted
+from tyler.events import (
+    ApprovalNeeded,
+    Event,
+    Finished,
+    MessageAdded,
+    TextDelta,
+    ToolFinished,
+    ToolProgress,
+    ToolStarted,
+)
 from tyler.result import Status
 
 CallState = Literal["runs", "done", "failed"]
@@ -20,6 +29,7 @@ MOST_FAILURE_CHARS = 160
 _ENDS: Mapping[Status, str] = {
     "cut": "the model stopped at its length limit: the answer is not whole",
     "filtered": "the provider's filter stopped the model: the answer is not whole",
+    "awaiting_approval": "stopped: a call waits for approval; in a terminal the next message asks for it",
     "repeated_failure": "stopped: the same call failed three times",
     "step_limit": "stopped: the limit of model calls is reached; any message goes on",
     "tool_call_limit": "stopped: the limit of tool calls is reached; any message goes on",
@@ -68,6 +78,8 @@ def show(screen: Screen, event: Event) -> None:
         case ToolFinished(call, result):
             reason = shortened(result.content, MOST_FAILURE_CHARS) if result.failed else ""
             screen.call(call.id, described(call), "failed" if result.failed else "done", reason)
+        case ApprovalNeeded(pending):
+            screen.note(f"[{described(pending.call)} waits for approval]")
         case Finished(result) if ending := _ENDS.get(result.status):
             screen.note(f"({ending})")
 
