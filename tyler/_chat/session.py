@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from narrator import ConfigurationError, Message, Thread, ThreadConflict, ThreadNotFound, ThreadStore, Usage
 from narrator._values import check_id
-from narrator.message import new_id
+from narrator.message import new_id, total_usage
 from narrator.thread import ThreadSummary
-from tyler.result import total_usage
 
 DEFAULT_THREAD = "chat"
 MOST_LISTED = 20
