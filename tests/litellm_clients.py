@@ -11,6 +11,6 @@ from tyler._litellm import LitellmModel, _litellm
 
 @pytest.fixture
 async def litellm_clients() -> AsyncIterator[None]:
-    await _litellm()  # as the first call of an agent imports it, but before anything is timed
+    await _litellm("any")  # as the first call of an agent imports it, but before anything is timed
     yield
     await LitellmModel("any").close()
