@@ -18,8 +18,11 @@ from tests.warm_python import WarmPython
 from tyler import FileStore, Thread, ThreadStore
 
 ROOT = Path(__file__).parents[1]
-EXAMPLES = {path.stem for path in (ROOT / "examples").glob("*.py")}
+EXAMPLES = {path.stem for path in (ROOT / "examples").glob("*.py")} | {
+    path.parent.name for path in (ROOT / "examples").glob("*/run.py")
+}
 TESTED = {
+    "from_config",
     "context",
     "approvals",
     "attachments",
@@ -160,6 +163,13 @@ def test_a_window_is_kept_and_everything_stored(example: Example, model_server: 
         assert sum(len(str(message["content"])) for message in request.messages) < 300 * 6
     thread = next(iter(stored(tmp_path / "context_window.db").values()))
     assert {name for name in thread.metadata if name != "last_updated"} == {"context:customer"}
+
+
+def test_an_agent_from_a_file(example: Example, tmp_path: Path) -> None:
+    printed = example("from_config/run", str(tmp_path))
+    assert printed.startswith("Tools: order_status, send_voucher, read_skill\n")
+    assert 'awaiting_approval: send_voucher {"order": 7, "value": 20}' in printed
+    assert printed.endswith("Assistant: I am sorry about the cup. A voucher of 20 euros is on its way.\n")
 
 
 def test_attachments_reach_the_model_and_the_disk(example: Example, model_server: ModelServer, tmp_path: Path) -> None:

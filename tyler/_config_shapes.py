@@ -80,6 +80,40 @@ def number(*, whole: bool) -> Shape:
     return Shape(read, {"type": ["integer" if whole else "number", "null"], "exclusiveMinimum": 0})
 
 
+def truth() -> Shape:
+    """true or false."""
+
+    def read(node: Node) -> bool:
+        if not isinstance(node.value, bool):
+            raise node.wrong("true or false")
+        return node.value
+
+    return Shape(read, {"type": "boolean"})
+
+
+def either(first: Shape, other: Shape, *, is_first: type) -> Shape:
+    """The first shape where the value is of this type, else the other."""
+
+    def read(node: Node) -> Any:
+        return (first if isinstance(node.value, is_first) else other).read(node)
+
+    return Shape(read, {"anyOf": [first.schema, other.schema]})
+
+
+def texts() -> Shape:
+    """A mapping of names to texts, with ${NAME} replaced; a secret in clear is refused."""
+    any_values = values()
+
+    def read(node: Node) -> dict[str, str]:
+        for inner in entries(node).values():
+            if not isinstance(inner.value, str):
+                raise inner.wrong("text", secret=True)
+        found: dict[str, str] = any_values.read(node)
+        return found
+
+    return Shape(read, {"type": "object", "additionalProperties": {"type": "string"}})
+
+
 def list_of(item: Shape) -> Shape:
     """A list, each item of this shape."""
 

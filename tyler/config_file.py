@@ -6,17 +6,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple, get_args, get_type_hints
 
 from narrator.errors import ConfigurationError
 from tyler import skills
+from tyler._config_mcp import mcp_server_shape
 from tyler._config_node import Node, Place, read_node, shown
 from tyler._config_shapes import (
     Shape,
     address,
+    either,
     entries,
     list_of,
     number,
@@ -24,6 +26,7 @@ from tyler._config_shapes import (
     record,
     secret,
     text,
+    truth,
     unknown,
     values,
 )
@@ -31,7 +34,8 @@ from tyler._import_path import IMPORT_PATH, check_import_path, load_object, load
 from tyler._text_file import TextUnreadable, read_text
 from tyler.approval import Approval
 from tyler.budget import Budget
-from tyler.tools import collect
+from tyler.context import ContextWindow
+from tyler.tools import Tool, collect
 
 __all__ = ["agent_arguments", "json_schema"]
 
@@ -57,6 +61,7 @@ class Draft:
     overrides: Mapping[str, Any]
     purpose: list[str] = field(default_factory=list)
     tools: list[Any] = field(default_factory=list)
+    mcp_tools: Sequence[Tool] | None = None  # what the file's MCP servers have offered; None: they were not asked
     arguments: dict[str, Any] = field(default_factory=dict)
 
 
@@ -70,7 +75,9 @@ class Key:
     replaced_by: tuple[str, ...] = ()
 
 
-def agent_arguments(path: str | Path, overrides: Mapping[str, Any]) -> dict[str, Any]:
+def agent_arguments(
+    path: str | Path, overrides: Mapping[str, Any], mcp_tools: Sequence[Tool] | None = None
+) -> dict[str, Any]:
     """What to call Agent with: the file's configuration, `overrides` in its place where both say something.
 
     ConfigurationError, with file, line and key path, for everything that is wrong with the file.
@@ -81,7 +88,7 @@ def agent_arguments(path: str | Path, overrides: Mapping[str, Any]) -> dict[str,
     for name, node in found.items():
         if name not in KEYS:
             raise _unknown_key(name, node)
-    draft = Draft(path.absolute().parent, overrides)
+    draft = Draft(path.absolute().parent, overrides, mcp_tools=mcp_tools)
     draft.purpose += [overrides["purpose"]] if overrides.get("purpose") else []
     draft.tools += overrides.get("tools", ())
     for name, key in KEYS.items():
@@ -158,6 +165,14 @@ def _budget() -> Shape:
     return record({f.name: number(whole=float not in get_args(hints[f.name])) for f in fields(Budget)})
 
 
+def _context() -> Shape:
+    """The fields of ContextWindow."""
+    summarize = either(truth(), text(), is_first=bool)
+    whole = number(whole=True)
+    fields = {"max_tokens": whole, "summarize": summarize, "keep": number(whole=False), "tool_output_chars": whole}
+    return record(fields)
+
+
 def _argument(name: str) -> Callable[[Draft, Any, Node], None]:
     """Passed on under this name."""
 
@@ -209,6 +224,28 @@ def _put_tools(draft: Draft, value: list[_ToolEntry], node: Node) -> None:
             collect(draft.tools)
         except ValueError as error:  # two of one name
             raise place.error(str(error)) from error
+
+
+def _put_mcp_servers(draft: Draft, value: list[dict[str, Any]], node: Node) -> None:
+    if value and draft.mcp_tools is None:
+        raise node.place.error(
+            "MCP servers have to be opened, which from_config cannot do; use "
+            "async with tyler.open_agent.open_agent(...) as agent"
+        )
+    draft.tools += draft.mcp_tools or ()
+    try:
+        collect(draft.tools)
+    except ValueError as error:
+        raise node.place.error(f"{error}, or give the server a prefix") from error
+
+
+def _put_context(draft: Draft, value: dict[str, Any], node: Node) -> None:
+    if value.get("max_tokens") is None:
+        raise node.place.error("max_tokens is missing: how many tokens a request may have")
+    try:
+        draft.arguments["context"] = ContextWindow(**value)
+    except (ConfigurationError, TypeError) as error:
+        raise node.place.error(str(error)) from error
 
 
 def _put_approve(draft: Draft, value: str | dict[str, str], node: Node) -> None:
@@ -266,6 +303,14 @@ KEYS: Mapping[str, Key] = {
         "Import paths of tools, or of functions that make them", list_of(_tool_entry()), _put_tools, ("tools",)
     ),
     "skills": Key("Folders of skills", one_or_more(text()), _put_skills),
+    "mcp_servers": Key("MCP servers whose tools the agent has", list_of(mcp_server_shape()), _put_mcp_servers, ()),
     "approve": Key("Which tool calls need a human", _approve(), _put_approve, ("approve",)),
+    "fallback_models": Key(
+        "Models to ask where the first cannot answer, as litellm names them",
+        one_or_more(text(variables=True)),
+        _argument("fallback_models"),
+        ("model", "fallback_models"),
+    ),
+    "context": Key("How much of a long thread the model sees", _context(), _put_context, ("context",)),
     "budget": Key("What one run may use up; null is no limit", _budget(), _put_budget, ("budget",)),
 }
