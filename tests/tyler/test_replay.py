@@ -15,6 +15,7 @@ from narrator import Attachment, FileStore, Message, Thread, ThreadStore, ToolCa
 from tyler import Agent, Budget, Reply, ToolContext, ToolResult, tool
 from tyler._run import CANCELLED
 from tyler._tool_calls import UNKNOWN_OUTCOME
+from tyler.context import ContextWindow
 from tyler.testing import ScriptedModel, StandIn, calls, replay, script_of
 from tyler.wire import valid_chat
 
@@ -603,3 +604,26 @@ async def test_a_long_conversation_is_replayed_in_seconds() -> None:
     started = time.process_time()
     (await replay(thread, clerk())).assert_same()
     assert time.process_time() - started < 10
+
+
+async def test_what_a_human_decided_and_a_window_left_out_replays_as_recorded(store: ThreadStore) -> None:
+    ran: list[int] = []
+
+    @tool(needs_approval=True)
+    def refund(order: int) -> str:
+        """Refund an order."""
+        ran.append(order)
+        return f"refunded {order}"
+
+    script = [calls(("refund", {"order": 7})), "Done.", calls(("refund", {"order": 8})), "Sorry."]
+    window = ContextWindow(max_tokens=100, summarize=ScriptedModel(["A refund."] * 9))
+    agent = Agent(model=ScriptedModel(script), tools=[refund], thread_store=store, context=window)
+    thread = Thread(id="t")
+    for approved in (True, False):
+        thread.add_message(Message(role="user", content="Refund it, please. " * 5))
+        for pending in (await agent.go(thread)).pending:
+            await store.decide(pending.id, approved=approved)
+        await agent.go(thread)
+    report = await replay(await store.get_thread("t"), agent)
+    report.assert_same()
+    assert ran == [7]

@@ -11,6 +11,7 @@ from narrator import FileStore, Message, NarratorError, Thread
 from tyler._setup import RunOptions
 from tyler._steps import FAILED
 from tyler.agent import Agent
+from tyler.approval import Approval
 from tyler.errors import TylerError
 from tyler.model import Reply, Request, estimated_tokens
 from tyler.testing._lines import spoken
@@ -92,10 +93,13 @@ class Player:
         self._agent = copy.copy(agent)
         self._agent.model = self.model
         self._agent.thread_store = self._agent.file_store = None
+        self._agent.context = None  # a summary would be a request to a model that is not in the record
         self._agent.tools_by_name = {
             name: PlayedTool(name, tool, self._desk, real=name in run_tools)
             for name, tool in [*agent.tools_by_name.items(), *((name, None) for name in sorted(self._gone))]
         }
+        # Who decided then is in the record: a denied call has its result there.
+        self._agent.approval = Approval("auto", self._agent.tools_by_name)
 
     async def play(self, number: int, exchange: Exchange, thread: Thread, options: RunOptions) -> list[ReplayStep]:
         """Answer the inputs at the end of the thread; what happened, step by step."""
