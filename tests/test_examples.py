@@ -22,6 +22,7 @@ EXAMPLES = {path.stem for path in (ROOT / "examples").glob("*.py")} | {
     path.parent.name for path in (ROOT / "examples").glob("*/run.py")
 }
 TESTED = {
+    "mcp_time",
     "from_config",
     "context",
     "approvals",
@@ -170,6 +171,12 @@ def test_an_agent_from_a_file(example: Example, tmp_path: Path) -> None:
     assert printed.startswith("Tools: order_status, send_voucher, read_skill\n")
     assert 'awaiting_approval: send_voucher {"order": 7, "value": 20}' in printed
     assert printed.endswith("Assistant: I am sorry about the cup. A voucher of 20 euros is on its way.\n")
+
+
+def test_the_tools_of_an_mcp_server(example: Example) -> None:
+    printed = example("mcp_time", **NO_MODEL)
+    assert printed.endswith("convert_time -> 21:00\nAssistant: It is nine in the evening.\n")
+    assert "Tools: convert_time\n" in printed
 
 
 def test_attachments_reach_the_model_and_the_disk(example: Example, model_server: ModelServer, tmp_path: Path) -> None:

@@ -264,7 +264,7 @@ async def test_a_call_that_runs_again_gets_the_recorded_answer_and_its_usage(sto
     again = await made.call('{"task": "Buy it"}', context(store))
     assert again == first
     assert (first.content, first.usage, shop.bought) == ("I have it.", once + once, [7])
-    with pytest.raises(AssertionError, match="the script is over"):
+    with pytest.raises(AssertionError, match="is over, and request 3 came"):
         await made.call('{"task": "Buy it"}', context(store, "parent/message/other"))
 
 

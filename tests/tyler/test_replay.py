@@ -276,8 +276,8 @@ async def test_a_request_too_many_is_told() -> None:
 class Bare(Agent):
     """Offers no tools in its requests, though it has them."""
 
-    def _setup(self, thread: Any, options: Any) -> Any:
-        setup = super()._setup(thread, options)
+    def _setup(self, options: Any, output: Any, thread: Any) -> Any:
+        setup = super()._setup(options, output, thread)
         for played in setup.tools.values():
             object.__setattr__(played, "definition", lambda: {"type": "function", "function": {"name": "other"}})
         return setup
