@@ -16,6 +16,7 @@ from typing import Any
 
 from narrator import _holder
 from narrator._backend import CallRecord, Question, Transaction
+from narrator._logs import log
 from narrator._settle import settled_task
 from narrator._values import MAX_ID_CHARS
 from narrator._waiting import acquire
@@ -40,6 +41,7 @@ class Turn:
         self._lease = lease
         self.thread = thread
         self.fence = fence
+        self.log_ids: Mapping[str, object] = {"thread_id": thread.id}  # whose log records are; a run puts its own here
 
     async def append(self, message: Message, *, behind: str | None, finishes: tuple[str, str] | None = None) -> None:
         """Store a message right behind the message `behind` (None: at the end) and put it into the thread.
@@ -132,7 +134,7 @@ class Turn:
             await self._writer.commit(work)
         except StoreUnavailable:
             _holder.note_ended(self._holder)  # or the next run in this process would wait for the lease to end
-            logger.warning("the turn on thread %r could not be given back; it expires by itself", self.thread.id)
+            log(logger, logging.WARNING, self.log_ids, "the turn could not be given back; it expires by itself")
 
     async def _keep(self) -> None:
         """Renew the lease three times in its length, until cancelled or lost."""
@@ -141,7 +143,7 @@ class Turn:
             try:
                 await self._renew()
             except StoreUnavailable:
-                logger.warning("the lease on thread %r could not be renewed", self.thread.id)
+                log(logger, logging.WARNING, self.log_ids, "the lease could not be renewed")
             except LeaseLost:
                 return  # the run's next write raises it
 

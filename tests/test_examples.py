@@ -22,6 +22,7 @@ EXAMPLES = {path.stem for path in (ROOT / "examples").glob("*.py")} | {
     path.parent.name for path in (ROOT / "examples").glob("*/run.py")
 }
 TESTED = {
+    "tracing",
     "mcp_time",
     "from_config",
     "context",
@@ -177,6 +178,12 @@ def test_the_tools_of_an_mcp_server(example: Example) -> None:
     printed = example("mcp_time", **NO_MODEL)
     assert printed.endswith("convert_time -> 21:00\nAssistant: It is nine in the evening.\n")
     assert "Tools: convert_time\n" in printed
+
+
+def test_the_spans_of_a_run(example: Example) -> None:
+    printed = example("tracing", **NO_MODEL)
+    tree = "invoke_agent clerk\n  chat scripted\n  execute_tool order_status\n  chat scripted\n"
+    assert printed.endswith(f"{tree}\nAssistant: It is in the post.\n")
 
 
 def test_attachments_reach_the_model_and_the_disk(example: Example, model_server: ModelServer, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from tyler._part import Part
 from tyler._setup import Setup
 from tyler._steps import INPUTS, INTERRUPTED, INVALID, AskModel, RunTools, repeats_failure
 from tyler._tool_calls import ToolCalls
+from tyler._tracing import RunTrace
 from tyler._unsaved import RunTurn
 from tyler._view import View
 from tyler.budget import Deadline, Limit, OutOfTime
@@ -25,8 +26,6 @@ from tyler.events import Event, ReasoningDelta, TextDelta
 from tyler.model import Reasoning, Reply, Request
 from tyler.output import TRIES, InvalidOutput
 from tyler.result import Result, Status, usage_of
-
-logger = logging.getLogger("tyler")
 
 CANCELLED = "The run was cancelled before this call was started; it was not run."
 CANCELLED_UNKNOWN = "The run was cancelled while this call was under way; whether it had an effect is unknown."
@@ -39,17 +38,19 @@ _STATUS_OF_FINISH: Mapping[object, Status] = {"length": "cut", "filtered": "filt
 class Run:
     """The state of one `go`: which part of the thread, what it has used up. Gone with the call."""
 
-    def __init__(self, turn: RunTurn, upto: str | None, setup: Setup) -> None:
+    def __init__(self, turn: RunTurn, upto: str | None, setup: Setup, trace: RunTrace) -> None:
         self.part = Part(turn, upto)
+        self._trace = trace
         self._setup = setup
         self._deadline = Deadline(setup.budget.seconds)
-        self._calls = ToolCalls(self.part, setup, self._deadline)
+        self._calls = ToolCalls(self.part, setup, self._deadline, trace)
         self._definitions = [tool.definition() for tool in setup.tools.values()]
         self._view = View(turn.thread, setup.model, setup.purpose, setup.files, setup.window)
         self._compaction = Compaction(self._view, setup.model, self._definitions, setup.window)
         self._summaries: list[Summary] = []  # made by this run
         self._steps = self._invalid = 0
         self._limit: Limit | None = None  # the one that a step ran into
+        trace.began(self.part, setup.purpose)
 
     def stop(self, action: AskModel | RunTools) -> Status | None:
         """Why this must not be done now (promise P14); the thread is valid, and another `go` takes it up."""
@@ -106,7 +107,7 @@ class Run:
             try:
                 await settled_task(self._calls.close(CANCELLED, CANCELLED_UNKNOWN))
             except (NarratorError, NothingToAnswer) as error:
-                logger.warning("open calls could not be closed: %s", type(error).__name__)
+                self._trace.log(logging.WARNING, "open calls could not be closed: %s", type(error).__name__)
             raise
         except OutOfTime:
             self._limit = "time_limit"
@@ -152,7 +153,7 @@ class Run:
         text: list[str] = []
         reply: Reply | None = None
         try:
-            async with aclosing(self._setup.model.stream(request)) as pieces:
+            async with aclosing(self._trace.asked(self._setup.model, request)) as pieces:
                 while (piece := await self._deadline.wait(anext(pieces, None))) is not None:
                     if isinstance(piece, Reply):
                         reply = piece
@@ -166,7 +167,9 @@ class Run:
             raise
         if reply is None:
             raise ModelAnswerBroken(f"{self._setup.model!r} ended its stream without a Reply")
-        yield await self.part.add(self._answer(reply), behind)
+        answer = self._answer(reply)
+        self._trace.answered(answer)
+        yield await self.part.add(answer, behind)
 
     def _request(self, messages: list[dict[str, Any]]) -> Request:
         output = self._setup.output
@@ -195,4 +198,4 @@ class Run:
         try:
             await self.part.add(Message(role="assistant", content=text, metadata={INTERRUPTED: True}), behind)
         except NarratorError as error:
-            logger.warning("an interrupted answer could not be stored: %s", type(error).__name__)
+            self._trace.log(logging.WARNING, "an interrupted answer could not be stored: %s", type(error).__name__)

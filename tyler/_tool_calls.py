@@ -17,11 +17,10 @@ from tyler._left_open import LeftOpen
 from tyler._part import Part
 from tyler._setup import Setup
 from tyler._steps import RunTools, next_action
+from tyler._tracing import RunTrace
 from tyler.budget import Deadline, Limit, OutOfTime
 from tyler.events import ApprovalNeeded, Event, MessageAdded, ToolFinished, ToolProgress, ToolStarted
 from tyler.tools import ToolContext, ToolResult, run_tool
-
-logger = logging.getLogger("tyler")
 
 UNKNOWN_OUTCOME = "The run was interrupted while this call was under way; whether it had an effect is unknown."
 _STUBBORN_S = 1.0  # a tool that ignores its cancellation is waited for so long
@@ -35,7 +34,8 @@ def _nobody(data: object) -> None:
 class ToolCalls:
     """Runs the calls of one run, within its budget of calls and time."""
 
-    def __init__(self, part: Part, setup: Setup, deadline: Deadline) -> None:
+    def __init__(self, part: Part, setup: Setup, deadline: Deadline, trace: RunTrace) -> None:
+        self._trace = trace
         self._part = part
         self._setup = setup
         self._deadline = deadline
@@ -128,13 +128,15 @@ class ToolCalls:
                 yield ToolFinished(call, result)
         finally:
             if running:  # cancelled, or a write failed: nothing goes on running behind the caller's back
-                await settled_task(_end(running))
+                await settled_task(_end(running, self._trace))
         if error is not None:  # raised once the others have their results
             raise error
 
     async def _call(self, asked: Message, call: ToolCall, report: Callable[[object], None]) -> _Ended:
         """Run the tool and store its result, however slowly the run's events are read."""
-        result = await run_tool(self._setup.tools, call.name, call.arguments, self._context(asked, call, report))
+        tools = self._setup.tools
+        running = run_tool(tools, call.name, call.arguments, self._context(asked, call, report))
+        result = await self._trace.tool(call, tools, running)
         return result, await self._part.add_result(asked, call, result)
 
     async def _records(self, asked: Message) -> dict[str, CallRecord]:
@@ -187,15 +189,15 @@ def _reporter(call: ToolCall, news: asyncio.Queue[Any]) -> Callable[[object], No
     return report
 
 
-async def _end(tasks: Iterable[asyncio.Task[Any]]) -> None:
+async def _end(tasks: Iterable[asyncio.Task[Any]], trace: RunTrace) -> None:
     """Cancel the tools that run, and wait for them, but not for ever."""
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks, timeout=_STUBBORN_S)
     for task in tasks:
-        task.add_done_callback(_see_outcome)
+        task.add_done_callback(partial(_see_outcome, trace))
 
 
-def _see_outcome(task: asyncio.Task[Any]) -> None:
+def _see_outcome(trace: RunTrace, task: asyncio.Task[Any]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
-        logger.warning("a tool call ended with %s after its run was over", type(error).__name__)
+        trace.log(logging.WARNING, "a tool call ended with %s after its run was over", type(error).__name__)

@@ -30,13 +30,15 @@ _EMPTY = "(no output)"
 class ToolResult:
     """What the model reads about a call (`content`), the files that go with it, and whether it failed.
 
-    `usage`: what models took that the tool asked; it counts as the run's.
+    `usage`: what models took that the tool asked; it counts as the run's. `error_type`: the name of the exception that
+    made it fail, for logs and traces.
     """
 
     content: str
     attachments: list[Attachment] = field(default_factory=list)
     failed: bool = False
     usage: Usage | None = None
+    error_type: str | None = field(default=None, compare=False)
 
 
 def to_result(tool_name: str, value: Any) -> ToolResult:

@@ -17,6 +17,7 @@ class RunTurn(Protocol):
     """What a run needs of its turn: narrator's Turn, or the Unsaved one here."""
 
     thread: Thread
+    log_ids: Mapping[str, object]
 
     async def append(
         self, message: Message, *, behind: str | None, finishes: tuple[str, str] | None = None
@@ -38,6 +39,7 @@ class UnsavedTurn:
 
     def __init__(self, thread: Thread) -> None:
         self.thread = thread
+        self.log_ids: Mapping[str, object] = {"thread_id": thread.id}
         self._started: dict[str, dict[str, CallRecord]] = {}
 
     async def append(self, message: Message, *, behind: str | None, finishes: tuple[str, str] | None = None) -> None:

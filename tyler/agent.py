@@ -20,6 +20,7 @@ from tyler._run import Run
 from tyler._setup import RunOptions, Setup, checked
 from tyler._steps import INPUTS, Done, next_action
 from tyler._sync import run_sync
+from tyler._tracing import RunTrace
 from tyler._unsaved import RunTurn, unsaved_turn
 from tyler.approval import Approval, Approve
 from tyler.budget import Budget
@@ -109,18 +110,20 @@ class Agent:
         """
         setup_of = partial(self._setup, checked(options), None if output is None else Output(output))
         thread = _as_thread(thread)
-        fresh = await self._store_input(thread)
-        async with self._turn(thread, options.get("wait_s", DEFAULT_WAIT_S)) as turn:
-            run = Run(turn, fresh or _last_input(thread), setup_of(thread))
-            status: Status = "completed"
-            while not isinstance(action := next_action(run.part.messages()), Done):
-                if stop := run.stop(action):
-                    status = stop
-                    break
-                async with aclosing(run.perform(action)) as events:
-                    async for event in events:
-                        yield event
-        yield Finished(run.result(status))
+        with RunTrace(self.name, options.get("model") or self.model, thread) as trace:
+            fresh = await self._store_input(thread)
+            async with self._turn(thread, options.get("wait_s", DEFAULT_WAIT_S)) as turn:
+                run = Run(turn, fresh or _last_input(thread), setup_of(thread), trace)
+                status: Status = "completed"
+                while not isinstance(action := next_action(run.part.messages()), Done):
+                    if stop := run.stop(action):
+                        status = stop
+                        break
+                    async with aclosing(run.perform(action)) as events:
+                        async for event in events:
+                            yield event
+            result = trace.completed(run.result(status))
+        yield Finished(result)
 
     @overload
     async def go(

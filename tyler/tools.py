@@ -258,22 +258,22 @@ async def run_tool(tools: Mapping[str, Tool], name: str, arguments: str, ctx: To
     Only a cancellation from outside, KeyboardInterrupt, and LeftOpen (there is no outcome yet) leave it as exceptions.
     """
     if name not in tools:
-        return _failure(_unknown_tool(name, tools))
+        return _failure(_unknown_tool(name, tools), "unknown_tool")
     try:
         return await tools[name].call(arguments, ctx)
     except LeftOpen:
         raise
     except (ToolArgumentsError, ToolTimeout) as error:
-        return _failure(str(error))
+        return _failure(str(error), type(error).__name__)
     except asyncio.CancelledError:
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise
-        return _failure(f"{name} failed: something it waited for was cancelled")
+        return _failure(f"{name} failed: something it waited for was cancelled", "CancelledError")
     except SystemExit as error:  # a tool must not end the program
-        return _failure(f"{name} failed: {_describe(error)}")
+        return _failure(f"{name} failed: {_describe(error)}", type(error).__qualname__)
     except Exception as error:  # a tool is anybody's code: the one broad except of the project
-        return _failure(f"{name} failed: {_describe(error)}")
+        return _failure(f"{name} failed: {_describe(error)}", type(error).__qualname__)
 
 
 async def _invoke(function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]) -> Any:
@@ -317,5 +317,5 @@ def _describe(error: BaseException) -> str:
     return "\n- ".join([text, *map(_describe, inner)])
 
 
-def _failure(text: str) -> ToolResult:
-    return ToolResult(cap_output(clean_text(text), _MAX_FAILURE_CHARS), failed=True)
+def _failure(text: str, error_type: str) -> ToolResult:
+    return ToolResult(cap_output(clean_text(text), _MAX_FAILURE_CHARS), failed=True, error_type=error_type)

@@ -1,4 +1,4 @@
-"""P16: no password, key, message content or metadata value in errors, reprs, logs at INFO, or status."""
+"""P16: no password, key, message content or metadata value in errors, reprs, logs at INFO, spans, or status."""
 
 from __future__ import annotations
 
@@ -12,9 +12,15 @@ from pydantic import ValidationError
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from narrator import Attachment, Message, NarratorError, StoreUnavailable, Thread, ThreadStore, ToolCall
+from narrator import Attachment, FileStore, Message, NarratorError, StoreUnavailable, Thread, ThreadStore, ToolCall
 from narrator.errors import Conflict
 from tests.postgres_server import PostgresServer
+from tests.spans import Spans, spans
+from tyler import Agent, Budget, ModelRefused, TextDelta
+from tyler.model import Reasoning, Reply
+from tyler.testing import ScriptedModel
+
+__all__ = ["spans"]
 
 SECRET = "hunter2-and-more"
 
@@ -161,3 +167,61 @@ async def test_a_file_that_is_no_database_is_told_without_its_content(tmp_path: 
     with pytest.raises(StoreUnavailable, match="not a SQLite database") as refused:
         await ThreadStore.create(f"sqlite:///{path}")
     assert SECRET not in told(refused.value)
+
+
+async def leak(key: str) -> str:
+    """A tool that is told a secret and tells it."""
+    return key
+
+
+async def burst(key: str) -> str:
+    raise LookupError(key)
+
+
+def told_in_logs(caplog: pytest.LogCaptureFixture) -> str:
+    """All that a formatter could show of the records at INFO and above, their fields too."""
+    return "".join(repr(vars(r)) + r.getMessage() for r in caplog.records if r.levelno >= logging.INFO)
+
+
+async def test_runs_tell_logs_and_spans_no_content(
+    store: ThreadStore, caplog: pytest.LogCaptureFixture, spans: Spans, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.use_files(await FileStore.create())
+    monkeypatch.delenv("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", raising=False)
+    caplog.set_level(logging.INFO)
+    arguments = f'{{"key": "{SECRET}"}}'
+    asked = [
+        ToolCall(id="a", name="leak", arguments=arguments),
+        ToolCall(id="b", name="burst", arguments=arguments),
+        ToolCall(id="c", name=SECRET, arguments=arguments),
+        ToolCall(id="d", name="leak", arguments=SECRET),
+    ]
+    question = Message(role="user", content=SECRET, attachments=[Attachment(filename=f"{SECRET}.txt", content=SECRET)])
+
+    def run(*script: Reply | Exception, **options: object) -> tuple[Agent, Thread]:
+        agent = Agent(
+            model=ScriptedModel(script), purpose=SECRET, tools=[leak, burst], thread_store=store.for_owner(SECRET)
+        )
+        return agent, Thread(messages=[question.model_copy(deep=True)], metadata={"key": SECRET}, title=SECRET)
+
+    thinking = Reasoning("x", SECRET, {"signature": SECRET})
+    agent, thread = run(Reply(SECRET, asked, reasoning=thinking), Reply(SECRET))
+    assert (await agent.go(thread, deps=SECRET)).status == "completed"
+    agent, thread = run(ModelRefused(SECRET))
+    with pytest.raises(ModelRefused):
+        await agent.go(thread)
+    agent, thread = run(Reply(None, asked))
+    assert (await agent.go(thread, budget=Budget(steps=1))).status == "step_limit"
+    agent, thread = run(Reply(f"{SECRET} and more"))
+    stream = agent.stream(thread)
+    async for event in stream:
+        if isinstance(event, TextDelta):
+            break
+    await stream.aclose()
+    assert [r.getMessage().partition(":")[0] for r in caplog.records if r.name == "tyler"] == [
+        "run started",
+        "run ended",
+    ] * 4
+    assert SECRET not in told_in_logs(caplog)
+    assert len(list(spans)) >= 4 + 5 + 8
+    assert not [span.name for span in spans if SECRET in span.to_json() + repr(span.events)]
