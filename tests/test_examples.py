@@ -22,6 +22,7 @@ EXAMPLES = {path.stem for path in (ROOT / "examples").glob("*.py")} | {
     path.parent.name for path in (ROOT / "examples").glob("*/run.py")
 }
 TESTED = {
+    "tool_context",
     "tracing",
     "mcp_time",
     "from_config",
@@ -184,6 +185,13 @@ def test_the_spans_of_a_run(example: Example) -> None:
     printed = example("tracing", **NO_MODEL)
     tree = "invoke_agent clerk\n  chat scripted\n  execute_tool order_status\n  chat scripted\n"
     assert printed.endswith(f"{tree}\nAssistant: It is in the post.\n")
+
+
+def test_tools_know_their_run_and_report(example: Example, tmp_path: Path) -> None:
+    assert example("tool_context", str(tmp_path)) == (
+        "pay_back: 1 of 3\npay_back: 2 of 3\npay_back: 3 of 3\ncompleted: All three are paid back.\n"
+        "Paid: 7, 8, 9\nThe conversation took 240 + 40 tokens, 0.0004 USD\n"
+    )
 
 
 def test_attachments_reach_the_model_and_the_disk(example: Example, model_server: ModelServer, tmp_path: Path) -> None:
