@@ -16,7 +16,7 @@ import typer
 
 from narrator import NarratorError, ThreadStore
 from tyler.agent import Agent
-from tyler.errors import TylerError
+from tyler.errors import ModelCallForbidden, TylerError
 from tyler.model_choice import ModelChoice, choose_model
 
 PURPOSE = "You are a helpful assistant. Answer in a few short sentences."
@@ -38,7 +38,7 @@ def main() -> None:
         code = app(prog_name="tyler", standalone_mode=False)
     except usage_error as error:
         code = _fail(f"{error.format_message().rstrip('.')}. See `tyler --help`", code=2)
-    except (NarratorError, TylerError) as error:
+    except (NarratorError, TylerError, ModelCallForbidden) as error:
         code = _fail(str(error))
     except BrokenPipeError:  # who read our answers has gone; nothing is left to say, at exit neither
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
