@@ -10,7 +10,7 @@ from typing import Annotated, Any, NoReturn, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, field_validator
 
 from narrator._baseline import Baseline
-from narrator._html import message_row, table
+from narrator._html import message_rows, table
 from narrator._tracked import TrackedDict, track
 from narrator._values import check_id, clean_text, utc, utc_now
 from narrator.errors import MessagesNotLoaded
@@ -85,7 +85,7 @@ class Thread(BaseModel):
         used = self.usage
         tokens = used.input_tokens + used.output_tokens
         caption = f"{self.title or self.id} ({tokens:,} tokens)" if tokens else self.title or self.id
-        return table(caption, ("role", "content"), map(message_row, self.messages))
+        return table(caption, ("role", "content"), message_rows(self.messages))
 
     def __eq__(self, other: object) -> bool:
         """Equal when all fields are; what each object knows of the store does not count."""

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.model_server import ModelServer
-from tyler import Message, Result, Thread, ThreadStore, ToolCall, Usage
+from tyler import Attachment, Message, Result, Thread, ThreadStore, ToolCall, Usage
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOK = ROOT / "examples" / "notebook.ipynb"
@@ -73,6 +73,43 @@ def test_tables_escape_what_strangers_wrote() -> None:
     for shown in (thread._repr_html_(), Result(thread, thread.messages, "completed")._repr_html_()):
         assert "<script>" not in shown
         assert "&lt;script&gt;" in shown
+
+
+def test_a_formula_in_a_message_is_not_set() -> None:
+    shown = Thread(messages=[Message(role="user", content=r"$\href{javascript:alert(1)}{x}$")])._repr_html_()
+    assert shown.startswith("<table class='tex2jax_ignore mathjax_ignore'>")
+
+
+def test_calls_and_files_are_shown_escaped() -> None:
+    call = ToolCall(id=HOSTILE, name="f", arguments=f'{{"a": "{HOSTILE}"}}')
+    file = Attachment(filename=f"{HOSTILE}.txt", content="12345")
+    thread = Thread(id=HOSTILE, messages=[Message(role="user", content="", tool_calls=[call], attachments=[file])])
+    shown = thread._repr_html_()
+    assert "<script>" not in shown
+    assert "[calls f({&quot;a&quot;: &quot;&lt;script&gt;" in shown
+    assert "alert(&#x27;x&#x27;)&lt;/script&gt;.txt, 5 bytes]" in shown
+
+
+def test_huge_content_is_shortened() -> None:
+    huge = "<" * 1_000_000
+    messages = [Message(role="user", content=huge, tool_calls=[ToolCall(id="c", name=huge, arguments=huge)])] * 3
+    thread = Thread(title=huge, messages=messages)
+    for shown in (thread._repr_html_(), Result(thread, messages, "completed")._repr_html_()):
+        assert len(shown) < 50_000
+        assert "characters)" in shown
+    many = Thread(messages=[Message(role="user", content=f"number {n}") for n in range(5_000)])._repr_html_()
+    assert "4,800 earlier messages" in many
+    assert "number 4999<" in many
+    assert len(many) < 50_000
+
+
+def test_a_result_shows_its_status_and_what_it_used() -> None:
+    answer = Message(role="assistant", content="Hi", usage=Usage(input_tokens=1_000, output_tokens=7, cost_usd=0.25))
+    free = Message(role="assistant", content="Hi", usage=Usage(input_tokens=1))
+    thread = Thread(messages=[answer])
+    assert "<caption>cut (1,007 tokens, $0.2500)</caption>" in Result(thread, [answer], "cut")._repr_html_()
+    assert "<caption>completed (1 tokens, cost unknown)" in Result(thread, [free], "completed")._repr_html_()
+    assert "<caption>completed (replayed)" in Result(thread, [answer], "completed", replayed=True)._repr_html_()
 
 
 async def test_summaries_and_usage_are_tables() -> None:

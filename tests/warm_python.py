@@ -32,6 +32,8 @@ LIBRARIES = (
     "litellm",
     "openai.resources.chat",
     "pydantic",
+    "rich.live",
+    "rich.markdown",
     "sqlalchemy.dialects.postgresql.asyncpg",
     "sqlalchemy.dialects.sqlite.aiosqlite",
     "sqlalchemy.ext.asyncio",

@@ -10,6 +10,7 @@ import asyncio
 import io
 import os
 import sys
+from pathlib import Path
 from typing import Annotated, cast
 
 import typer
@@ -18,6 +19,7 @@ from narrator import NarratorError, ThreadStore
 from tyler.agent import Agent
 from tyler.errors import ModelCallForbidden, TylerError
 from tyler.model_choice import ModelChoice, choose_model
+from tyler.tools import collect
 
 PURPOSE = "You are a helpful assistant. Answer in a few short sentences."
 
@@ -99,11 +101,16 @@ def chat(
     from tyler._chat.lines import Lines
     from tyler._chat.screen_choice import make_screen
     from tyler._chat.session import DEFAULT_THREAD, Session
-    from tyler._chat.tool_paths import load_tools
+    from tyler._config_node import Place
+    from tyler._import_path import load_tools
 
     _forgive_encodings()
     screen, lines = make_screen(), Lines(history_file())
-    loaded = load_tools(tools or ())
+    loaded = [tool for path in tools or () for tool in load_tools(path, Place("--tools"), Path.cwd())]
+    try:
+        collect(loaded)
+    except ValueError as error:  # two of one name
+        raise typer.BadParameter(str(error), param_hint="--tools") from error
     choice = ModelChoice("provider", model, True, f"{model}, as you said") if model else choose_model()
     with choice.ready() as ready, asyncio.Runner() as runner:
         store = runner.run(ThreadStore.create(database_url) if database_url else own_store())
@@ -144,3 +151,7 @@ def _fail(message: str, *, code: int = 1) -> int:
 
     typer.echo(f"tyler: {one_line(message)}", err=True)
     return code
+
+
+if __name__ == "__main__":
+    main()

@@ -9,7 +9,7 @@ from typing import Any, Generic, Literal
 from typing_extensions import TypeVar
 
 from narrator import Message, PendingCall, Thread, Usage
-from narrator._html import message_row, table
+from narrator._html import message_rows, table
 from narrator.message import total_usage
 from tyler.budget import Limit
 from tyler.context import Summary
@@ -62,8 +62,10 @@ class Result(Generic[OutputT_co]):
         return usage_of([] if self.replayed else self.new_messages, self.summaries)
 
     def _repr_html_(self) -> str:
-        note = " (replayed)" if self.replayed else ""
-        return table(f"{self.status}{note}", ("role", "content"), map(message_row, self.new_messages))
+        used = self.usage
+        cost = "cost unknown" if used.cost_usd is None else f"${used.cost_usd:.4f}"
+        spent = "replayed" if self.replayed else f"{used.input_tokens + used.output_tokens:,} tokens, {cost}"
+        return table(f"{self.status} ({spent})", ("role", "content"), message_rows(self.new_messages))
 
     def __repr__(self) -> str:
         return f"Result({self.status!r}, {len(self.new_messages)} new messages in {self.thread!r})"

@@ -44,10 +44,10 @@ class Model(ScriptedModel):
 
     def __init__(self, lines: list[Any]) -> None:
         super().__init__([])
-        self._lines = list(lines)
+        self._lines = lines
 
     async def stream(self, request: Request) -> AsyncGenerator[str | Reply, None]:
-        line: Any = self._lines.pop(0)
+        line = self._lines.pop(0)
         if isinstance(line, dict) and "error" in line:
             raise ModelUnavailable(line["error"])
         if isinstance(line, dict) and "calls" in line:

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import psutil
 from rich.cells import cell_len
 
 from tests.warm_python import Program, WarmPython
@@ -116,8 +117,7 @@ class Terminal:
         self.picture = Picture(columns, rows)
         self._ours, theirs = pty.openpty()
         self.resize(columns, rows)
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "LC_ALL": "C.UTF-8", **(env or {})}
-        environment.pop("COLUMNS", None)
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "LC_ALL": "C.UTF-8"} | (env or {})
         self.program: Program = python.start(["-c", *code], environment, theirs, stdout or theirs, theirs)
         os.close(theirs)
         self.raw = b""
@@ -130,7 +130,13 @@ class Terminal:
         os.write(self._ours, text.encode() if isinstance(text, str) else text)
 
     def interrupt(self) -> None:
-        """Ctrl-C. As a signal: this terminal is nobody's controlling one."""
+        """Ctrl-C. As a signal: this terminal is nobody's controlling one.
+
+        When it waits: Python hears a signal between readline's last character and its next wait only with the next key.
+        """
+        program = psutil.Process(self.program.pid)
+        while program.status() != psutil.STATUS_SLEEPING:
+            time.sleep(0.01)
         self.program.send_signal(signal.SIGINT)
 
     def wait_for(self, text: str, count: int = 1) -> str:

@@ -52,12 +52,60 @@ def test_an_answer_is_shown_as_markdown(start: Start) -> None:
     assert not terminal.picture.strange
 
 
+@pytest.mark.parametrize("rows", [24, 6, 2])
+def test_an_answer_longer_than_the_terminal_loses_and_repeats_nothing(start: Start, rows: int) -> None:
+    code = "```python\n" + "".join(f"line_{i} = {i}\n" for i in range(80)) + "```\n"
+    items = "".join(f"- item {i}.\n" for i in range(60))
+    words = " ".join(f"w{i}." for i in range(300))
+    with start(
+        f"Begin.\n\n{code}\n{items}\n{words}\n\nThe end.", env={"LINES": "50", "COLUMNS": "200"}, rows=rows
+    ) as terminal:
+        terminal.wait_for("you>")
+        terminal.type("hello\r")
+        seen = terminal.wait_for("you>", 2)
+    expected = ["Begin.", *(f"line_{i} = {i}" for i in range(80)), *(f"item {i}." for i in range(60)), "The end."]
+    places = [seen.index(text) for text in expected]
+    assert places == sorted(places)
+    assert [seen.count(f"item {i}.") for i in range(60)] == [1] * 60
+    assert [seen.split().count(f"w{i}.") for i in range(300)] == [1] * 300
+    assert seen.count("The end.") == 1
+
+
 def test_finished_blocks_are_not_drawn_again(start: Start) -> None:
     with start("First block.\n\n" + "More and more words. " * 400) as terminal:
         terminal.wait_for("you>")
         terminal.type("hello\r")
         terminal.wait_for("you>", 2)
     assert terminal.raw.count(b"First block.") <= 3  # as a tail, once or twice, and for good
+
+
+def test_ctrl_c_stops_the_answer_and_a_second_one_ends(start: Start, tmp_path: Path) -> None:
+    with start({"hold": "never whole"}, "short") as terminal:
+        terminal.wait_for("you>")
+        terminal.type("hello\r")
+        terminal.wait_for("never whole")
+        terminal.interrupt()
+        seen = terminal.wait_for("you>", 2)
+        assert seen.count("never whole") == 1
+        assert "(stopped; what was written is kept)" in seen
+        terminal.type("again\r")
+        terminal.wait_for("short")
+        terminal.wait_for("you>", 3)
+        terminal.interrupt()
+        assert terminal.end()[0] == 0
+    assert stored(tmp_path) == ["hello", "never whole", "again", "short"]
+
+
+def test_ctrl_c_in_a_line_that_is_typed_clears_it(start: Start, tmp_path: Path) -> None:
+    with start("fine") as terminal:
+        terminal.wait_for("you>")
+        terminal.type("not this")
+        terminal.wait_for("not this")
+        terminal.interrupt()
+        terminal.wait_for("you>", 2)
+        terminal.type("but this\r")
+        terminal.wait_for("fine")
+    assert stored(tmp_path)[0] == "but this"
 
 
 def test_nothing_written_before_the_stop_is_said(start: Start) -> None:

@@ -98,7 +98,7 @@ async def _usage(session: Session, screen: Screen, _: str) -> None:
         f"{used.output_tokens:,} out ({used.reasoning_tokens:,} of them reasoning)"
     )
     if told < answers:
-        screen.note(f"{answers - told} of the answers do not say what they used: the rest of the tokens is unknown.")
+        screen.note(f"{answers - told} of the answers do not say what they used: their tokens are unknown.")
     if used.cost_usd is None or told < answers:
         known = [m.usage.cost_usd for m in session.thread.messages if m.usage and m.usage.cost_usd is not None]
         priced = f"; {len(known)} messages whose price is known cost ${sum(known):.4f}" if known else ""

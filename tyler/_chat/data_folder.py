@@ -10,13 +10,16 @@ from narrator import ConfigurationError, SchemaError, ThreadStore
 
 def data_folder() -> Path:
     """The folder, made if need be, for its owner only; ConfigurationError where it cannot be."""
-    folder = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "tyler"
+    advice = "set XDG_DATA_HOME to another, or say where the database is with --db URL"
+    try:
+        folder = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "tyler"
+    except RuntimeError as error:  # a user without a home
+        raise ConfigurationError(f"there is no home folder to keep conversations in; {advice}") from error
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigurationError(
-            f"the data folder {str(folder)!r} cannot be made ({error.strerror}); "
-            "set XDG_DATA_HOME to another, or say where with --db URL"
+            f"the data folder {str(folder)!r} cannot be made ({error.strerror}); {advice}"
         ) from error
     return folder
 

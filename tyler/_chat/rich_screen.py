@@ -7,9 +7,10 @@ terminal is high. So nothing flickers that was read already, and no line is lost
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 
-from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
 from rich.segment import Segment
 from rich.text import Text
@@ -26,7 +27,7 @@ class RichScreen:
     """On a terminal that can move its cursor. Colours as rich finds them (NO_COLOR: none)."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(markup=False, emoji=False, highlight=False, soft_wrap=False)
+        self._console = console or _console()
         self._blocks = Blocks()
         self._calls: dict[str, str] = {}
         self._live: Live | None = None
@@ -99,9 +100,9 @@ class RichScreen:
         self._console.print(renderable)
 
     def _print_block(self, block: str) -> None:
-        if self._between:
-            self._console.line()
-        self._print(shown(block, self._console.width))
+        block_shown = shown(block, self._console.width)
+        # In one go: each print draws what is unfinished below it, which is the next block already.
+        self._print(Group("", block_shown) if self._between else block_shown)
         self._between = True
 
     def _changed(self) -> None:
@@ -127,6 +128,12 @@ class RichScreen:
         for call in self._calls.values():
             lines += console.render_lines(Clean(Text(call, style="dim")), options, pad=False)
         return (lines or [[Segment("…", console.get_style("dim"))]])[-room:]
+
+
+def _console() -> Console:
+    """On stdout. The window's size is the terminal's: exported COLUMNS and LINES do not follow a resize."""
+    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    return Console(markup=False, emoji=False, highlight=False, _environ=environment)
 
 
 class _Unfinished:
