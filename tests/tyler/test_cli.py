@@ -116,11 +116,11 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(
 
 def _read_until(terminal: int, *texts: str) -> str:
     """What is shown until these have come, one behind the other."""
-    shown = ""
+    shown, place = "", 0
     for text in texts:
-        start = len(shown)
-        while text not in shown[start:]:
+        while (found := shown.find(text, place)) < 0:
             shown += os.read(terminal, 4096).decode(errors="replace")
+        place = found + len(text)
     return shown
 
 
