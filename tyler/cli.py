@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import os
 import sys
 from pathlib import Path
 from typing import Annotated, cast
@@ -42,9 +41,6 @@ def main() -> None:
         code = _fail(f"{error.format_message().rstrip('.')}. See `tyler --help`", code=2)
     except (NarratorError, TylerError, ModelCallForbidden) as error:
         code = _fail(str(error))
-    except BrokenPipeError:  # who read our answers has gone; nothing is left to say, at exit neither
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 1
     except (typer.Abort, KeyboardInterrupt):
         code = 130
     sys.exit(code if isinstance(code, int) else 0)

@@ -128,7 +128,6 @@ def test_nothing_that_steers_a_terminal_reaches_it(text: str) -> None:
         (HOSTILE["image"], "image: a picture (http://evil.example/p.png)"),
         ("<http://x.example>", "http://x.example"),
         ("one\ntwo", "one\ntwo"),
-        ("| a |\n|-|\n| " + "w" * 90 + " |", "w" * 70),
         ("10\u00a0000 \u3000 漢字", "10\u00a0000 \u3000 漢字"),
         ("👩\u200d💻", "👩\u200d💻"),
     ],
@@ -138,6 +137,25 @@ def test_text_is_shown_whole(text: str, seen: str) -> None:
     Console(file=out, width=80, force_terminal=True, color_system=None).print(shown(text, 80))
     written = "\n".join(line.rstrip() for line in re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue()).splitlines())
     assert seen in written
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 5, 12, 40])
+@pytest.mark.parametrize(
+    "text", ["> > - word\n> - longer words", "| a | b |\n|-|-|\n| word | longer |", "1. word\n   - longer"]
+)
+def test_nothing_is_cut_off_where_it_is_narrow(text: str, width: int) -> None:
+    out = io.StringIO()
+    Console(file=out, width=width, force_terminal=True, color_system=None).print(shown(text, width))
+    written = re.sub(r"\x1b\[[0-9;]*m|[\s▌]", "", out.getvalue())
+    assert "word" in written
+    assert "longer" in written
+
+
+def test_a_long_word_in_a_table_is_whole() -> None:
+    out = io.StringIO()
+    text = "| a |\n|-|\n| " + "w" * 190 + " |"
+    Console(file=out, width=80, force_terminal=True, color_system=None).print(shown(text, 80))
+    assert out.getvalue().count("w") == 190
 
 
 def test_arguments_are_shown_exactly_to_who_decides() -> None:
@@ -162,7 +180,7 @@ def test_shortened_and_escaped() -> None:
     assert shortened("x" * 11, 10) == "x" * 9 + "…"
     assert shortened("x" * 10, 10) == "x" * 10
     assert shortened(" " * 10_000_000, 10) == "…"
-    assert escaped("a\n\t\U000e0041\u200d") == r"a\n\t\U000e0041\u200d"
+    assert escaped("a\n\t\U000e0041\u200d\U000e0101") == r"a\n\t\U000e0041\u200d\U000e0101"
     assert printable("\ud800a") == "a"
 
 

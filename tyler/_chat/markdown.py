@@ -62,8 +62,10 @@ class Clean:
         self._inner = inner
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        begun = False
         for segment in console.render(self._inner, options):
-            if not segment.control:
+            begun |= segment.text != "\n"  # rich begins a list with an empty line; what stands apart is our business
+            if begun and not segment.control:
                 style = segment.style.update_link(None) if segment.style and segment.style.link else segment.style
                 yield Segment(printable(segment.text).replace("\t", " "), style)
 

@@ -39,7 +39,7 @@ _ESCAPES = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 def _safe(char: str) -> bool:
     if char.isprintable() or char in _JOINERS:
-        return ord(char) not in _TAGS or unicodedata.category(char) == "Mn"
+        return True
     kind = unicodedata.category(char)
     # Spaces of other widths, and emoji that are newer than this Python or from a font's private range.
     return kind == "Zs" or (kind in ("Cn", "Co") and ord(char) not in _TAGS)
