@@ -104,10 +104,10 @@ def shown(text: str, width: int) -> RenderableType:
 
 def excerpt(text: str, width: int, height: int) -> str:
     """The end of an unfinished block: what a window of this size can show of it, and little more."""
-    opening, _, rest = text.partition("\n")
-    lines = rest[-2 * width * height :].split("\n")
+    lines = text[-2 * width * height :].split("\n")
     if len(lines) <= height and len(text) <= 2 * width * height:
         return text
+    opening = text.partition("\n")[0]
     fence = f"{opening}\n" if opening.lstrip().startswith(("```", "~~~")) else ""
     return fence + "\n".join(lines[-height:])
 
