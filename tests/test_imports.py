@@ -9,7 +9,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-HEAVY = ["litellm", "sqlalchemy", "alembic", "trafilatura", "httpx", "aiosqlite", "asyncpg", "openai", "pypdf", "lxml"]
+HEAVY = [
+    "litellm",
+    "sqlalchemy",
+    "alembic",
+    "trafilatura",
+    "httpx",
+    "aiosqlite",
+    "asyncpg",
+    "openai",
+    "pypdf",
+    "lxml",
+    "yaml",
+]
 LIMIT_S = 0.5
 # The limit is for an idle machine; another test process beside this one must not fail it.
 BUSY_FACTOR = 6

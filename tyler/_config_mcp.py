@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from narrator.errors import ConfigurationError
@@ -34,8 +35,11 @@ def mcp_server_shape() -> Shape:
     )
 
 
-def mcp_server(node: Node) -> McpServer:
-    """The server, not opened yet. ConfigurationError with its place for one that cannot work."""
+def mcp_server(node: Node, folder: Path) -> McpServer:
+    """The server, not opened yet; its `cwd` starts from the folder.
+
+    ConfigurationError with its place for one that cannot work.
+    """
     from tyler.mcp import McpServer
 
     said = mcp_server_shape().read(node)
@@ -48,6 +52,7 @@ def mcp_server(node: Node) -> McpServer:
         if "url" in said:
             return McpServer.http(said.pop("url"), said.pop("headers", None), **said)
         command, args = said.pop("command"), said.pop("args", [])
-        return McpServer.stdio(command, *args, env=said.pop("env", None), cwd=said.pop("cwd", None), **said)
+        cwd = folder / said.pop("cwd") if "cwd" in said else None
+        return McpServer.stdio(command, *args, env=said.pop("env", None), cwd=cwd, **said)
     except (ConfigurationError, TypeError) as error:
         raise node.place.error(str(error)) from error

@@ -44,7 +44,7 @@ class Place:
     def error(self, text: str) -> ConfigurationError:
         """The error to raise: file, line, key path, and what is wrong."""
         where = self.file if self.line is None else f"{self.file}:{self.line}"
-        return ConfigurationError(": ".join(part for part in (where, self.path, text) if part))
+        return ConfigurationError(": ".join(part for part in (printable(where), self.path, text) if part))
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,11 @@ class Node:
         if isinstance(self.value, int | float):
             return "a number" if secret else f"the number {shown(self.value)}"
         return "a list" if isinstance(self.value, list) else "a mapping"
+
+
+def printable(text: str) -> str:
+    """The text; what could steer a terminal as escapes."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def shown(value: object) -> str:

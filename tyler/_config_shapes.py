@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from narrator._values import clean_text
-from narrator.database_url import hide_password
 from narrator.errors import ConfigurationError
 from tyler._config_node import Node, Place, shown
 
@@ -59,7 +58,9 @@ def address() -> Shape:
         plain: str = text().read(node)
         if "://" not in plain and "${" not in plain:
             raise node.place.error("is no address; write one as in http://127.0.0.1:8000/v1")
-        if "${" not in plain and "@" in plain and "***" in hide_password(plain):
+        secrets = re.findall(r"://[^/?#@\s]*:([^/?#@\s]*)@", plain)
+        secrets += [value for name, value in re.findall(r"[?&]([^=&#]*)=([^&#]*)", plain) if _SECRET.search(name)]
+        if any("${" not in secret for secret in secrets):
             raise node.place.error(_USE_A_VARIABLE)
         return with_variables(plain, node.place)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from tyler._config_node import Place, shown
+from tyler._config_node import Place, printable, shown
 from tyler.tools import as_tool
 
 IMPORT_PATH = r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*"
@@ -148,7 +148,7 @@ def _a(value: object) -> str:
 def _reason(error: BaseException) -> str:
     """Type and message in one line; nothing in it can steer a terminal."""
     text = " ".join("".join(traceback.format_exception_only(error)).split())
-    return _shortened("".join(c if c.isprintable() else ascii(c)[1:-1] for c in text))
+    return _shortened(printable(text))
 
 
 def _shortened(text: str) -> str:

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from tyler._config_mcp import mcp_server
-from tyler._config_node import read_node
 from tyler._config_shapes import entries
 from tyler.agent import Agent
-from tyler.config_file import agent_arguments
+from tyler.config_file import AgentFile
 
 __all__ = ["open_agent"]
 
@@ -23,9 +22,12 @@ async def open_agent(path: str | Path, **overrides: Any) -> AsyncIterator[Agent]
     Opens the file's MCP servers, gives their tools to the agent, and closes servers and agent at the end. Otherwise as
     Agent.from_config. Raises McpUnavailable and McpToolsRefused too.
     """
-    node = entries(read_node(Path(path))).get("mcp_servers")
-    found = node.value if node is not None and isinstance(node.value, list) else []  # another value is refused below
+    file = AgentFile.read(path, overrides)  # all of it is checked before a server is started
+    node = entries(file.root).get("mcp_servers")
+    found = node.value if node is not None and isinstance(node.value, list) else []
+    servers = [mcp_server(inner, file.folder) for inner in found]
     async with AsyncExitStack() as opened:
-        servers = [await opened.enter_async_context(mcp_server(inner)) for inner in found]
+        for server in servers:
+            await opened.enter_async_context(server)
         tools = [tool for server in servers for tool in await server.tools()]
-        yield await opened.enter_async_context(Agent(**agent_arguments(path, overrides, tools)))
+        yield await opened.enter_async_context(Agent(**file.arguments(tools)))

@@ -216,6 +216,37 @@ def test_a_model_in_code_takes_the_place_of_all_that_the_file_says_of_one(load: 
     assert load(text, model=script).model is script
 
 
+def test_an_override_of_none_is_as_not_given(load: Load, module: str) -> None:
+    nothing = dict.fromkeys(("model", "model_name", "purpose", "tools", "approve", "budget", "thread_store"))
+    text = f"name: n\nmodel: gpt-4o\npurpose: A\ntools: ['{module}:plain']\nbudget: {{steps: 3}}\n"
+    agent = load(text, **nothing)
+    assert (agent.name, agent.model.name, agent.purpose, agent.budget) == ("n", "gpt-4o", "A", Budget(steps=3))
+    assert list(agent.tools_by_name) == ["plain"]
+
+
+def test_skills_stay_where_purpose_and_tools_are_overridden(load: Load, tmp_path: Path) -> None:
+    (tmp_path / "pdf").mkdir()
+    (tmp_path / "pdf" / "SKILL.md").write_text("---\nname: pdf\ndescription: PDFs\n---\nDo it.\n")
+    agent = load("model: m/m\npurpose: A\nskills: pdf\n", purpose="B", tools=[])
+    assert agent.purpose.startswith("B\n\nYou have skills:")
+    assert list(agent.tools_by_name) == ["read_skill"]
+
+
+def test_the_last_line_is_checked_before_a_module_runs(refusal: Callable[..., str], tmp_path: Path) -> None:
+    name = f"config_runs_{os.getpid()}_{next(_numbers)}"
+    (tmp_path / f"{name}.py").write_text("raise AssertionError('run')\n")
+    assert refusal(f"model: m\ntools: ['{name}:f']\nskills: 5\n").startswith("agent.yaml:3: skills: must be text")
+
+
+def test_a_folder_whose_name_steers_terminals_is_shown_plain(tmp_path: Path) -> None:
+    folder = tmp_path / "a\x1b[31m\nb"
+    folder.mkdir()
+    (folder / "agent.yaml").write_text("modle: x\n")
+    with pytest.raises(ConfigurationError) as error:
+        Agent.from_config(folder / "agent.yaml")
+    assert "a\\x1b[31m\\nb/agent.yaml:1: modle" in str(error.value)
+
+
 def test_an_unknown_override_is_a_type_error(load: Load) -> None:
     with pytest.raises(TypeError, match="colour"):
         load("model: gpt-4o\n", colour="red")
@@ -314,7 +345,10 @@ USE_A_VARIABLE = "is a secret in clear; set an environment variable and write ${
         ("budget: {steps: 1.5}\n", "agent.yaml:1: budget.steps: must be a whole number or null, not the number 1.5"),
         ("budget: {steps: '5'}\n", "agent.yaml:1: budget.steps: must be a whole number or null, not the text '5'"),
         ("budget: {seconds: yes}\n", "agent.yaml:1: budget.seconds: must be a number or null, not true"),
-        ("budget:\n  steps: 2\n  tokens: -1\n", "agent.yaml:3: budget.tokens: the budget's tokens is -1; it must be"),
+        (
+            "budget:\n  steps: 2\n  tokens: -1\nmodel: m\n",
+            "agent.yaml:3: budget.tokens: the budget's tokens is -1; it must be",
+        ),
         ("model_params: sk-very-secret\n", "agent.yaml:1: model_params: must be a mapping of keys to values, not text"),
         # secrets
         ("api_key: sk-very-secret\n", f"agent.yaml:1: api_key: {USE_A_VARIABLE}"),
@@ -330,6 +364,8 @@ USE_A_VARIABLE = "is a secret in clear; set an environment variable and write ${
         ("model_params: {api_key: [sk-very-secret]}\n", f"agent.yaml:1: model_params.api_key[0]: {USE_A_VARIABLE}"),
         ("model_params: {api_key: '$${sk-very-secret'}\n", f"agent.yaml:1: model_params.api_key: {USE_A_VARIABLE}"),
         ("api_base: http://me:sk-very-secret@host/v1\n", f"agent.yaml:1: api_base: {USE_A_VARIABLE}"),
+        ("api_base: http://me:sk-very-secret@${HOST}/v1\n", f"agent.yaml:1: api_base: {USE_A_VARIABLE}"),
+        ("api_base: http://h/v1?api_key=sk-very-secret&x=${HOME}\n", f"agent.yaml:1: api_base: {USE_A_VARIABLE}"),
         ("api_base: localhost\n", "agent.yaml:1: api_base: is no address; write one as in http://127.0.0.1:8000/v1"),
         ("api_key: ${NOT_SET}\n", "agent.yaml:1: api_key: the environment variable NOT_SET is not set, or empty"),
         (
@@ -341,17 +377,17 @@ USE_A_VARIABLE = "is a secret in clear; set an environment variable and write ${
         ("model: ${HOME\n", "agent.yaml:1: model: a ${ must go on as NAME}"),
         # files
         (
-            "purpose_files: [no.md]\n",
+            "purpose_files: [no.md]\nmodel: m\n",
             "agent.yaml:1: purpose_files[0]: 'no.md' cannot be read: No such file or directory",
         ),
         ("purpose_files:\n- ''\n", "agent.yaml:2: purpose_files[0]: is blank"),
-        ("purpose_files: .\n", "agent.yaml:1: purpose_files: '.' is no regular file"),
-        ("purpose_files: /dev/zero\n", "agent.yaml:1: purpose_files: '/dev/zero' is no regular file"),
+        ("purpose_files: .\nmodel: m\n", "agent.yaml:1: purpose_files: '.' is no regular file"),
+        ("purpose_files: /dev/zero\nmodel: m\n", "agent.yaml:1: purpose_files: '/dev/zero' is no regular file"),
         (
-            "skills: [gone]\n",
+            "skills: [gone]\nmodel: m\n",
             "agent.yaml:1: skills[0]: the folder of skills 'FOLDER/gone' cannot be read: No such file",
         ),
-        ("skills: [.]\n", "agent.yaml:1: skills[0]: 'FOLDER' holds no skill: no folder in it has a SKILL.md"),
+        ("skills: [.]\nmodel: m\n", "agent.yaml:1: skills[0]: 'FOLDER' holds no skill: no folder in it has a SKILL.md"),
     ],
 )
 def test_mistakes_are_named_with_line_and_key(

@@ -12,6 +12,7 @@ import pytest
 from narrator.errors import ConfigurationError
 from tyler import Agent, FallbackModel
 from tyler.context import ContextWindow
+from tyler.errors import McpUnavailable
 from tyler.open_agent import open_agent
 from tyler.testing import ScriptedModel, calls
 
@@ -108,6 +109,23 @@ async def test_an_agent_with_an_mcp_server_from_a_file(tmp_path: Path) -> None:
         assert list(agent.tools_by_name) == ["time_get_current_time"]
         result = await agent.go("What time is it?")
     assert '"timezone": "UTC"' in result.new_messages[1].text
+
+
+@pytest.mark.parametrize("wrong", ["modle: x", "budget: 5", "skills: 5"])
+async def test_no_server_is_started_for_a_file_that_is_wrong(tmp_path: Path, wrong: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"agent\.yaml:3"):  # to start it would be McpUnavailable
+        async with open_agent(written(tmp_path, f"model: m\nmcp_servers: [{{command: /nowhere}}]\n{wrong}\n")):
+            raise AssertionError("it was opened")
+
+
+async def test_a_servers_folder_starts_from_the_files(tmp_path: Path) -> None:
+    (tmp_path / "inner").mkdir()
+    code = "import pathlib; pathlib.Path('started').touch()"  # and no server
+    command = f'{{command: {sys.executable}, args: [-c, "{code}"], cwd: inner}}'
+    with pytest.raises(McpUnavailable):
+        async with open_agent(written(tmp_path, f"model: m\nmcp_servers: [{command}]\n")):
+            raise AssertionError("it was opened")
+    assert (tmp_path / "inner" / "started").exists()
 
 
 async def test_without_servers_it_is_from_config(tmp_path: Path) -> None:
