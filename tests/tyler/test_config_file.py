@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -485,8 +486,37 @@ def test_another_folders_module_of_the_same_name_is_not_taken(load: Load, tmp_pa
 
 
 def test_a_file_beside_the_configuration_hides_no_installed_module(refusal: Callable[..., str], tmp_path: Path) -> None:
-    (tmp_path / "json.py").write_text("raise AssertionError('run')\n")
-    assert "is not what Python has under the name 'json'" in refusal("model: gpt-4o\ntools: ['json:dumps']\n")
+    """Of a module that nobody has imported yet, too."""
+    for name in ("json", "wave"):
+        (tmp_path / f"{name}.py").write_text("raise AssertionError('run')\n")
+        said = refusal(f"model: gpt-4o\ntools: ['{name}:open']\n")
+        assert f"is not what Python has under the name '{name}'" in said
+
+
+def test_a_module_that_was_written_a_moment_ago_is_found(load: Load, tmp_path: Path) -> None:
+    name = f"config_late_{os.getpid()}_{next(_numbers)}"
+    (tmp_path / "agent.yaml").touch()
+    text = f"model: m/m\ntools: ['{name}:f']\n"
+    with pytest.raises(ConfigurationError, match="there is no module"):
+        load(text)
+    before = tmp_path.stat()
+    (tmp_path / f"{name}.py").write_text("def f() -> str:\n    return ''\n")
+    os.utime(tmp_path, ns=(before.st_atime_ns, before.st_mtime_ns))  # as on a file system with coarse times
+    assert list(load(text).tools_by_name) == ["f"]
+    del sys.modules[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("a.yaml", "api_key: 'sk-very-secret\n"), ("b.yaml", "k: sk-very-secret: x")]
+)
+def test_a_traceback_quotes_no_line_of_the_file(load: Load, name: str, text: str) -> None:
+    with pytest.raises(ConfigurationError, match="is no YAML") as error:
+        load(text, name)
+    assert "very-secret" not in "".join(traceback.format_exception(error.value))
+
+
+def test_numbers_with_an_exponent_are_numbers(load: Load) -> None:
+    assert load("model: m/m\nbudget: {seconds: 1e3}\n").budget == Budget(seconds=1000.0)
 
 
 def test_a_file_that_loads_another_in_its_tools(load: Load, tmp_path: Path, module: str) -> None:
