@@ -28,6 +28,10 @@ class Spans:
     def __iter__(self) -> Iterator[ReadableSpan]:
         return iter(self._exporter.get_finished_spans())
 
+    def clear(self) -> None:
+        """Forget what ended so far."""
+        self._exporter.clear()
+
     def named(self, name: str) -> ReadableSpan:
         """The one span of this name."""
         [span] = [span for span in self if span.name == name]

@@ -9,20 +9,25 @@ from typing import Any
 from narrator import Message
 from tyler._cuts import cuts, pinned
 from tyler._litellm import LitellmModel
+from tyler._tracing import RunTrace
 from tyler._view import View
 from tyler.context import ContextWindow, Summary, covered, left_out, summary_of
 from tyler.errors import ModelError
 from tyler.model import Model
-
-logger = logging.getLogger("tyler")
 
 
 class Compaction:
     """Decides for one run. It changes nothing: what it returns has to be stored in the thread's metadata."""
 
     def __init__(
-        self, view: View, model: Model, definitions: Sequence[dict[str, Any]], window: ContextWindow | None
+        self,
+        view: View,
+        model: Model,
+        definitions: Sequence[dict[str, Any]],
+        window: ContextWindow | None,
+        trace: RunTrace | None = None,
     ) -> None:
+        self._trace = trace
         self._view = view
         self._model = model
         self._definitions = definitions
@@ -70,9 +75,12 @@ class Compaction:
         summarize = self._window.summarize if self._window else False
         if summarize is False:
             return left_out(metadata, messages, cut)
-        model = self._model if summarize is True else summarize
+        named = self._model if summarize is True else summarize
+        model = LitellmModel(named) if isinstance(named, str) else named
         try:
-            return await summary_of(metadata, messages, cut, LitellmModel(model) if isinstance(model, str) else model)
+            return await summary_of(metadata, messages, cut, model, self._trace.requested if self._trace else None)
         except ModelError as error:  # the question can be answered without; the messages stay stored
-            logger.warning("no summary could be made (%s); old messages are left out without", type(error).__name__)
+            if self._trace:
+                told = "no summary could be made (%s); old messages are left out without"
+                self._trace.log(logging.WARNING, told, type(error).__name__)
             return left_out(metadata, messages, cut)

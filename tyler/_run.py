@@ -46,11 +46,11 @@ class Run:
         self._calls = ToolCalls(self.part, setup, self._deadline, trace)
         self._definitions = [tool.definition() for tool in setup.tools.values()]
         self._view = View(turn.thread, setup.model, setup.purpose, setup.files, setup.window)
-        self._compaction = Compaction(self._view, setup.model, self._definitions, setup.window)
+        self._compaction = Compaction(self._view, setup.model, self._definitions, setup.window, trace)
         self._summaries: list[Summary] = []  # made by this run
         self._steps = self._invalid = 0
         self._limit: Limit | None = None  # the one that a step ran into
-        trace.began(self.part, setup.purpose)
+        trace.began(self.part, setup.purpose, self._usage)
 
     def stop(self, action: AskModel | RunTools) -> Status | None:
         """Why this must not be done now (promise P14); the thread is valid, and another `go` takes it up."""
@@ -116,6 +116,7 @@ class Run:
     async def _ask_model(self) -> AsyncGenerator[Event, None]:
         """Ask for the next message, with the oldest ones left out where the thread has become too long."""
         self._steps += 1
+        self._trace.step_begins()
         seen, streamed = self.part.messages(), False
         await self._make_room(self._compaction.needed(seen, self._metadata))
         try:
@@ -153,7 +154,7 @@ class Run:
         text: list[str] = []
         reply: Reply | None = None
         try:
-            async with aclosing(self._trace.asked(self._setup.model, request)) as pieces:
+            async with aclosing(self._trace.requested(self._setup.model, request)) as pieces:
                 while (piece := await self._deadline.wait(anext(pieces, None))) is not None:
                     if isinstance(piece, Reply):
                         reply = piece

@@ -138,12 +138,13 @@ class Spans:
             span.set_attribute("tyler.cancelled", True)
             metered = None  # how long it was let be says nothing of the model
             raise
-        except LeftOpen:
-            span.set_attribute("tyler.waiting", True)  # for a human; the call is run again
-            raise
         except BaseException as error:
-            failure = {"error.type": type(error).__qualname__}
-            self._fail(span, failure["error.type"], str(error))
+            if isinstance(error, LeftOpen) and error.error is None:
+                span.set_attribute("tyler.waiting", True)  # for a human; the call is run again
+                raise
+            cause = error.error or error if isinstance(error, LeftOpen) else error
+            failure = {"error.type": type(cause).__qualname__}
+            self._fail(span, failure["error.type"], str(cause))
             raise
         finally:
             span.end()
@@ -151,9 +152,12 @@ class Spans:
                 seconds = time.perf_counter() - started
                 _durations().record(seconds, {"gen_ai.operation.name": "chat", **metered, **failure})
 
-    def _replied(self, span: Span, reply: Reply, asked: Mapping[str, str]) -> None:
+    def _replied(self, span: Span, reply: Reply, asked: dict[str, str]) -> None:
         finish = _finish_reason(reply)
         span.set_attribute("gen_ai.response.finish_reasons", [finish])
+        if reply.model is not None:
+            asked["gen_ai.response.model"] = provider_and_model(reply.model)[1]
+            span.set_attribute("gen_ai.response.model", asked["gen_ai.response.model"])
         if reply.usage is not None:
             _set_usage(span, reply.usage)
             counted = {"input": reply.usage.input_tokens, "output": reply.usage.output_tokens}
@@ -199,6 +203,8 @@ def _set_usage(span: Span, usage: Usage) -> None:
     span.set_attribute("gen_ai.usage.output_tokens", usage.output_tokens)
     if usage.cached_tokens:
         span.set_attribute("gen_ai.usage.cache_read.input_tokens", usage.cached_tokens)
+    if usage.cache_write_tokens:
+        span.set_attribute("gen_ai.usage.cache_creation.input_tokens", usage.cache_write_tokens)
     if usage.reasoning_tokens:
         span.set_attribute("gen_ai.usage.reasoning.output_tokens", usage.reasoning_tokens)
     if usage.cost_usd is not None:

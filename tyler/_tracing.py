@@ -11,13 +11,14 @@ import logging
 import os
 import sys
 import time
-from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from contextlib import aclosing
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from narrator import Message, Thread, ToolCall, Usage
-from narrator._logs import log
-from narrator.message import new_id, total_usage
+from narrator._logs import log, records_of
+from narrator.message import new_id
 from tyler._part import Part
 from tyler.model import Model, Reasoning, Reply, Request
 from tyler.result import Result
@@ -38,7 +39,7 @@ class RunTrace:
         self.ids: dict[str, Any] = {"run_id": new_id(), "thread_id": thread.id, "step": 0}
         self._agent = agent
         self._model_name = model if isinstance(model, str) else model.name
-        self._added: Sequence[Message] = ()
+        self._usage: Callable[[], Usage] = Usage
         self._result: Result[Any] | None = None
         self._spans: Spans | None = None
         self._started = 0.0
@@ -53,15 +54,15 @@ class RunTrace:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         seconds = time.perf_counter() - self._started
-        usage, status = total_usage(self._added), self._status(error)
+        usage, status = self._usage(), self._status(error)
         if self._spans is not None:
             self._spans.ended(status, self._result, usage, error)
         if logger.isEnabledFor(logging.INFO):
             self._log_end(status, usage, seconds, error)
 
-    def began(self, part: Part, purpose: str) -> None:
-        """The run has its turn, and answers this part of the thread."""
-        self._added = part.added
+    def began(self, part: Part, purpose: str, usage: Callable[[], Usage]) -> None:
+        """The run has its turn, and answers this part of the thread. `usage`: what it has taken so far."""
+        self._usage = usage
         part.turn.log_ids = self.ids
         if self._spans is not None:
             self._spans.began(part, purpose)
@@ -71,11 +72,21 @@ class RunTrace:
         self._result = result
         return result
 
-    def asked(self, model: Model, request: Request) -> AsyncGenerator[str | Reasoning | Reply, None]:
-        """`model.stream(request)`, which is the run's next step, traced."""
+    def step_begins(self) -> None:
+        """What is told from now on is of the next step."""
         self.ids["step"] += 1
-        self.log(logging.DEBUG, "asking the model: %d messages", len(request.messages))
-        return model.stream(request) if self._spans is None else self._spans.chat(model, request)
+
+    async def requested(self, model: Model, request: Request) -> AsyncGenerator[str | Reasoning | Reply, None]:
+        """`model.stream(request)`, traced."""
+        self.log(logging.DEBUG, "asking model %r: %d messages", model.name, len(request.messages))
+        stream = model.stream(request) if self._spans is None else self._spans.chat(model, request)
+        async with aclosing(stream) as pieces:
+            while True:
+                with records_of(self.ids):
+                    piece = await anext(pieces, None)
+                if piece is None:
+                    return
+                yield piece
 
     def answered(self, message: Message) -> None:
         """The model's answer is there."""
@@ -95,12 +106,13 @@ class RunTrace:
         tool, started = tools.get(call.name), time.perf_counter()
         name = tool.name if tool else "(unknown)"
         self.log(logging.DEBUG, "tool %s started", name)
-        if self._spans is None:
-            result = await running
-        else:
-            with self._spans.tool(call, tool) as span:
+        with records_of(self.ids):
+            if self._spans is None:
                 result = await running
-                self._spans.tool_ended(span, result)
+            else:
+                with self._spans.tool(call, tool) as span:
+                    result = await running
+                    self._spans.tool_ended(span, result)
         outcome = f"failed ({result.error_type or 'tool_error'})" if result.failed else "ended"
         self.log(logging.DEBUG, "tool %s %s after %.3f s", name, outcome, time.perf_counter() - started)
         return result

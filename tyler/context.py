@@ -6,7 +6,7 @@ How a request is made of them is `_view.py`'s, when a run makes room by itself `
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,8 +21,9 @@ from tyler._cuts import closed_before, cuts
 from tyler._litellm import LitellmModel
 from tyler._tool_output import cap_output
 from tyler.errors import ModelAnswerBroken
-from tyler.model import Model, Reply, Request
+from tyler.model import Model, Reasoning, Reply, Request
 
+Ask = Callable[[Model, Request], AsyncGenerator[str | Reasoning | Reply, None]]  # Model.stream, or around it
 SUMMARIES = "summaries"  # in the thread's metadata: a list, the newest last
 CONTEXT = "context:"  # what injected entries' names begin with
 _MOST_SUMMARIES = 5  # older ones cannot be gone back to
@@ -157,23 +158,25 @@ def left_out(metadata: Mapping[str, Any], messages: list[Message], cut: int) -> 
     return Summary(text=text, first=messages[0].id, last=messages[cut - 1].id, count=cut)
 
 
-async def summary_of(metadata: Mapping[str, Any], messages: list[Message], cut: int, model: Model) -> Summary:
-    """A model's summary of the messages before `cut`, from the summary on that there is."""
+async def summary_of(
+    metadata: Mapping[str, Any], messages: list[Message], cut: int, model: Model, ask: Ask | None = None
+) -> Summary:
+    """A model's summary of the messages before `cut`, from the summary on that there is. `ask`: how it is asked."""
     start = covered(metadata, messages)
     text = summaries(metadata)[-1].text if start else ""
     usage: Usage | None = None
     for piece in _pieces(messages[start:cut]):
         before = f"Summary of what came before:\n{text}\n\n" if text else ""
         asked = f"{before}The conversation{' goes on' if before else ''}:\n{piece}"
-        reply = await _asked(model, asked)
+        reply = await _asked(model, asked, ask)
         text = clean_text(reply.content or "")
         usage = reply.usage if usage is None or reply.usage is None else usage + reply.usage
     return Summary(text=text, first=messages[0].id, last=messages[cut - 1].id, count=cut, model=model.name, usage=usage)
 
 
-async def _asked(model: Model, text: str) -> Reply:
+async def _asked(model: Model, text: str, ask: Ask | None) -> Reply:
     request = Request([{"role": "system", "content": _PURPOSE}, {"role": "user", "content": text}])
-    async with aclosing(model.stream(request)) as pieces:
+    async with aclosing(ask(model, request) if ask else model.stream(request)) as pieces:
         reply = [piece async for piece in pieces if isinstance(piece, Reply)]
     if not reply or not reply[0].content:
         raise ModelAnswerBroken(f"model {model.name!r} gave no summary; try again, or take another model")

@@ -8,6 +8,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
+from narrator._logs import log
 from narrator.errors import ConfigurationError
 from tyler._litellm import LitellmModel
 from tyler.errors import (
@@ -72,7 +73,8 @@ class FallbackModel:
                         error.add_note(f"before it: {type(earlier).__name__}: {earlier}")
                     raise
                 failed.append(error)
-                logger.warning("%s of model %r; %r is asked", type(error).__name__, model.name, following.name)
+                told = (type(error).__name__, model.name, following.name)
+                log(logger, logging.WARNING, None, "%s of model %r; %r is asked", *told)
 
     async def close(self) -> None:
         """Close all of them."""

@@ -64,9 +64,10 @@ async def test_the_next_is_asked_where_one_cannot_answer(
         result = await Agent(model=first, fallback_models=[second]).go(SECRET)
     assert result.content == "yes"
     assert result.new_messages[0].metadata == {"model": "scripted"}
-    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
-        f"{error.__name__} of model 'scripted'; 'scripted' is asked"
-    ]
+    [warning] = [record for record in caplog.records if record.levelname == "WARNING"]
+    text, _, ids = warning.getMessage().partition(" [")
+    assert text == f"{error.__name__} of model 'scripted'; 'scripted' is asked"
+    assert ids == f"run_id={warning.run_id!r} thread_id={result.thread.id!r} step=1]"  # type: ignore[attr-defined]
     assert "hunter2" not in caplog.text
 
 

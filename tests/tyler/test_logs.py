@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from narrator import Message, StoreUnavailable, Thread, ThreadStore, Usage
-from tyler import Agent, ModelUnavailable, TextDelta
-from tyler.model import Reply
+from tyler import Agent, FallbackModel, ModelUnavailable, TextDelta
+from tyler.context import ContextWindow
+from tyler.model import Reply, Request
 from tyler.testing import ScriptedModel, calls
 
 
@@ -55,7 +56,7 @@ async def test_steps_and_tools_are_told_at_debug(caplog: pytest.LogCaptureFixtur
     script = [calls(("add", {"a": 1, "b": 2}), ("add", {"a": -1, "b": 2}), ("made up", {})), "3"]
     await Agent(model=ScriptedModel(script), tools=[add]).go(said("t"))
     texts = [record.getMessage().partition(" [")[0].partition(" after ")[0] for record in records(caplog)]
-    assert texts[1:3] == ["asking the model: 1 messages", "the model answered: 3 tool calls, 0 + 0 tokens"]
+    assert texts[1:3] == ["asking model 'scripted': 1 messages", "the model answered: 3 tool calls, 0 + 0 tokens"]
     assert sorted(texts[3:9]) == [
         "tool (unknown) failed (unknown_tool)",
         "tool (unknown) started",
@@ -64,7 +65,7 @@ async def test_steps_and_tools_are_told_at_debug(caplog: pytest.LogCaptureFixtur
         "tool add started",
         "tool add started",
     ]
-    assert texts[9:11] == ["asking the model: 5 messages", "the model answered: 0 tool calls, 0 + 0 tokens"]
+    assert texts[9:11] == ["asking model 'scripted': 5 messages", "the model answered: 0 tool calls, 0 + 0 tokens"]
     assert [record.step for record in records(caplog)] == [0, *[1] * 8, 2, 2, 2]  # type: ignore[attr-defined]
     assert all(record.getMessage().endswith("]") for record in records(caplog))
 
@@ -132,6 +133,27 @@ async def test_narrators_records_in_a_run_have_its_ids(tmp_path: Path, caplog: p
     assert (warning.name, warning.filename) == ("narrator", "turn.py")
     assert warning.getMessage().startswith("the turn could not be given back; it expires by itself [run_id='")
     assert (warning.thread_id, warning.step) == ("t", 1)  # type: ignore[attr-defined]
+
+
+async def test_warnings_of_the_models_side_have_the_runs_ids(caplog: pytest.LogCaptureFixture) -> None:
+    window = ContextWindow(max_tokens=200, summarize=ScriptedModel([ModelUnavailable("away")]))
+    first, second = ScriptedModel([ModelUnavailable("away")]), ScriptedModel(["one two three"])
+    agent = Agent(model=first, fallback_models=[second], context=window)
+    old = [Message(role=role, content="word " * 100) for role in ("user", "assistant") * 3]
+    await agent.go(Thread(id="t", messages=[*old, Message(role="user", content="go")]))
+    told = [(r.getMessage().partition(" ")[0], r.thread_id, r.step) for r in records(caplog, logging.WARNING)]  # type: ignore[attr-defined]
+    assert told == [("no", "t", 1), ("ModelUnavailable", "t", 1)]
+
+
+async def test_what_the_reader_of_a_stream_does_between_events_is_not_the_runs(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    agent = Agent(model=ScriptedModel([calls(("add", {"a": 1, "b": 2})), "one two"]), tools=[add])
+    async for _ in agent.stream(said("t")):
+        mine = FallbackModel([ScriptedModel([ModelUnavailable("away")]), ScriptedModel(["hi"])])
+        assert [piece async for piece in mine.stream(Request([]))]
+        assert not hasattr(caplog.records[-1], "run_id")
+        assert caplog.records[-1].getMessage().endswith(" is asked")
 
 
 async def test_no_name_can_forge_a_line(caplog: pytest.LogCaptureFixture) -> None:

@@ -18,8 +18,11 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from narrator import Attachment, Message, Thread, ThreadStore, ToolCall, Usage
 from tests.spans import Spans, metric_reader, spans
-from tyler import Agent, Budget, ModelUnavailable, TextDelta, ToolStarted, tool
+from tyler import Agent, Budget, ModelUnavailable, TextDelta, ThreadBusy, ToolStarted, tool
+from tyler._left_open import LeftOpen
 from tyler._provider_names import provider_and_model
+from tyler.context import ContextWindow
+from tyler.delegation import delegate_to
 from tyler.model import Reasoning, Reply, Request
 from tyler.testing import ScriptedModel, calls
 
@@ -27,7 +30,9 @@ __all__ = ["metric_reader", "spans"]
 
 ROOT = Path(__file__).parents[2]
 CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
-USAGE = Usage(input_tokens=100, output_tokens=20, cached_tokens=60, reasoning_tokens=5, cost_usd=0.5)
+USAGE = Usage(
+    input_tokens=100, output_tokens=20, cached_tokens=60, cache_write_tokens=7, reasoning_tokens=5, cost_usd=0.5
+)
 
 
 def add(a: int, b: int) -> int:
@@ -88,6 +93,7 @@ async def test_a_run_is_a_tree(spans: Spans) -> None:
         "gen_ai.usage.input_tokens": 200,
         "gen_ai.usage.output_tokens": 40,
         "gen_ai.usage.cache_read.input_tokens": 120,
+        "gen_ai.usage.cache_creation.input_tokens": 14,
         "gen_ai.usage.reasoning.output_tokens": 10,
         "tyler.cost_usd": 1.0,
         "tyler.run.status": "completed",
@@ -107,6 +113,7 @@ async def test_a_run_is_a_tree(spans: Spans) -> None:
         "gen_ai.usage.input_tokens": 100,
         "gen_ai.usage.output_tokens": 20,
         "gen_ai.usage.cache_read.input_tokens": 60,
+        "gen_ai.usage.cache_creation.input_tokens": 7,
         "gen_ai.usage.reasoning.output_tokens": 5,
         "tyler.cost_usd": 0.5,
         "tyler.step": 2,
@@ -190,6 +197,61 @@ async def test_an_agent_that_a_tool_asks_nests(spans: Spans) -> None:
     ]
     runs = [attributes(spans.named(f"invoke_agent {name}"))["tyler.run.id"] for name in ("boss", "expert")]
     assert runs[0] != runs[1]
+
+
+async def test_a_delegated_task_that_waits_is_no_failure_and_one_that_cannot_run_is(spans: Spans) -> None:
+    @tool(needs_approval=True)
+    def refund() -> str:
+        """Pay back."""
+        return "paid"
+
+    def boss(store: ThreadStore) -> Agent:
+        desk = Agent(name="desk", model=ScriptedModel([calls(("refund", {}))]), tools=[refund])
+        script = ScriptedModel([calls(("ask_desk", {"task": "pay"}))])
+        return Agent(name="boss", model=script, tools=[delegate_to(desk)], thread_store=store)
+
+    async with await ThreadStore.create() as store:
+        assert (await boss(store).go("go")).status == "awaiting_approval"
+    waiting = spans.named("execute_tool ask_desk")
+    assert (waiting.status.status_code, attributes(waiting)["tyler.waiting"]) == (StatusCode.UNSET, True)
+
+    @tool(name="ask_desk", effect="idempotent")
+    async def busy(task: str) -> str:
+        """What a delegated task raises whose thread is taken."""
+        raise LeftOpen(error=ThreadBusy("the thread is taken"))
+
+    spans.clear()
+    async with await ThreadStore.create() as store:
+        agent = Agent(model=ScriptedModel([calls(("ask_desk", {"task": "x"}))]), tools=[busy], thread_store=store)
+        with pytest.raises(ThreadBusy):
+            await agent.go("go")
+    failed = spans.named("execute_tool ask_desk")
+    assert (failed.status.status_code, attributes(failed)["error.type"]) == (StatusCode.ERROR, "ThreadBusy")
+    assert "tyler.waiting" not in attributes(failed)
+
+
+async def test_who_answered_in_the_place_of_another_is_told(spans: Spans) -> None:
+    class Other(ScriptedModel):
+        name = "xai/grok-other"
+
+    agent = Agent(model=ScriptedModel([ModelUnavailable("away")]), fallback_models=[Other(["hi"])])
+    await agent.go("go")
+    assert attributes(spans.named("chat scripted"))["gen_ai.response.model"] == "grok-other"
+
+
+async def test_a_summary_is_a_request_too_and_counts(spans: Spans) -> None:
+    class Summarizer(ScriptedModel):
+        name = "summarizer"
+
+    window = ContextWindow(max_tokens=200, summarize=Summarizer([Reply("They talked.", usage=USAGE)] * 9))
+    agent = Agent(model=ScriptedModel([Reply("hi", usage=USAGE)]), context=window)
+    old = [Message(role=role, content="word " * 100) for role in ("user", "assistant") * 3]
+    result = await agent.go(Thread(messages=[*old, Message(role="user", content="go")]))
+    assert len(result.summaries) == 1
+    assert spans.tree() == ["invoke_agent agent", "  chat summarizer", "  chat scripted"]
+    run = spans.named("invoke_agent agent")
+    assert attributes(run)["gen_ai.usage.input_tokens"] == result.usage.input_tokens == 200
+    assert attributes(run)["tyler.run.steps"] == 1
 
 
 def test_go_sync_keeps_the_callers_span(spans: Spans) -> None:
