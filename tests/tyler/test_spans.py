@@ -443,20 +443,23 @@ async def test_tokens_and_seconds_are_metrics(spans: Spans, metric_reader: InMem
             await Agent(model=Metered([line])).go("go")
         except ModelUnavailable:
             continue
+    late = Agent(model=Metered(["late"], delay_s=60), budget=Budget(seconds=0.01))
+    assert (await late.go("go")).status == "time_limit"  # says nothing of how fast the model is
     data = metric_reader.get_metrics_data()
     assert data is not None
-    points: dict[str, list[tuple[dict[str, Any], float]]] = {}
+    points: dict[str, list[tuple[dict[str, Any], float, int]]] = {}
     for metric in (m for r in data.resource_metrics for s in r.scope_metrics for m in s.metrics):
         for point in metric.data.data_points:
             if (point.attributes or {}).get("gen_ai.provider.name") == "x_ai":
-                points.setdefault(metric.name, []).append((dict(point.attributes or {}), point.sum))  # type: ignore[union-attr]
+                about = dict(point.attributes or {})
+                points.setdefault(metric.name, []).append((about, point.sum, point.count))  # type: ignore[union-attr]
     asked = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "x_ai", "gen_ai.request.model": "grok-test"}
     assert points["gen_ai.client.token.usage"] == [
-        ({**asked, "gen_ai.token.type": "input"}, 100),
-        ({**asked, "gen_ai.token.type": "output"}, 20),
+        ({**asked, "gen_ai.token.type": "input"}, 100, 1),
+        ({**asked, "gen_ai.token.type": "output"}, 20, 1),
     ]
-    durations = [about for about, seconds in points["gen_ai.client.operation.duration"] if seconds > 0]
-    assert durations == [asked, {**asked, "error.type": "ModelUnavailable"}]
+    durations = [(about, count) for about, s, count in points["gen_ai.client.operation.duration"] if 0 < s < 1]
+    assert durations == [(asked, 1), ({**asked, "error.type": "ModelUnavailable"}, 1)]
 
 
 @pytest.mark.parametrize(
