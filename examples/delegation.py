@@ -35,9 +35,9 @@ def supporter(request: Request) -> str | Reply:
 def reader(request: Request) -> str | Reply:
     """And what it would do with the manual."""
     last = request.messages[-1]
-    return (
-        calls(("search_manual", {"word": "red"})) if last["role"] == "user" else f"The manual says: {last['content']}"
-    )
+    if last["role"] == "user":
+        return calls(("search_manual", {"word": "red"}))
+    return f"The manual says: {last['content']}"
 
 
 def make(choice: ModelChoice, line: Line, **options: Any) -> Agent:
