@@ -157,8 +157,7 @@ class _Delegated:
 
     def _part(self, thread: Thread) -> list[Message]:
         """The task, and what the agent's runs added for it; not what others put into the thread."""
-        part = window(thread.messages, f"task-{self._key}")
-        return part[next(i for i, message in enumerate(part) if message.id == f"task-{self._key}") :]
+        return window(thread.messages, f"task-{self._key}")
 
     def _usage(self, thread: Thread) -> Usage | None:
         """What the task has taken in all its runs; None where no model said it."""
