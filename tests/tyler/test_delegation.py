@@ -104,7 +104,8 @@ async def test_any_words_are_a_task_and_any_ids_name_its_thread(store: ThreadSto
         assert len(await children(store, odd.thread_id)) == 1
 
 
-async def test_a_task_without_words_is_not_begun(store: ThreadStore) -> None:
+async def test_a_task_without_words_is_not_begun() -> None:
+    store = await ThreadStore.create()
     parent = Agent(model=asking(""), tools=[delegate_to(researcher())], thread_store=store)
     assert "ask_researcher was not run" in results((await parent.go(asked())).thread)[0]
     assert await children(store) == []
@@ -121,7 +122,8 @@ class Colour(BaseModel):
     dark: bool = False
 
 
-async def test_an_answer_of_a_given_form_is_json(store: ThreadStore) -> None:
+async def test_an_answer_of_a_given_form_is_json() -> None:
+    store = await ThreadStore.create()
     child = researcher("Blue, I think", '```json\n{"name": "blue"}\n```')
     parent = Agent(model=asking("?"), tools=[delegate_to(child, output=Colour)], thread_store=store)
     assert results((await parent.go(asked())).thread) == ['{"name":"blue","dark":false}']

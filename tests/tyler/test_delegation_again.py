@@ -63,7 +63,8 @@ async def test_usage_is_that_of_the_task_and_not_of_what_others_add(store: Threa
     assert (again.content, again.usage) == ("Blue.", usage)
 
 
-async def test_a_model_that_fails_has_used_up_what_it_used_up(store: ThreadStore) -> None:
+async def test_a_model_that_fails_has_used_up_what_it_used_up() -> None:
+    store = await ThreadStore.create()
     shop = Shop()
     reply = Reply(tool_calls=buying(7).tool_calls, usage=Usage(input_tokens=10))
     made = delegate_to(researcher(reply, ModelRefused("no"), tools=[shop.buy]))
@@ -71,7 +72,8 @@ async def test_a_model_that_fails_has_used_up_what_it_used_up(store: ThreadStore
     assert (result.failed, result.usage) == (True, Usage(input_tokens=10))
 
 
-async def test_the_callers_run_counts_what_its_agents_used(store: ThreadStore) -> None:
+async def test_the_callers_run_counts_what_its_agents_used() -> None:
+    store = await ThreadStore.create()
     spent = Usage(input_tokens=100, cost_usd=0.25)
     child = researcher(Reply(content="Blue.", usage=spent))
     wish = Reply(tool_calls=calls(("ask_researcher", {"task": "?"})).tool_calls, usage=spent)
@@ -288,7 +290,8 @@ async def test_the_callers_time_is_its_agents_time(store: ThreadStore) -> None:
     assert results(thread) == [CANCELLED_UNKNOWN]
 
 
-async def test_time_that_ends_while_an_agent_waits_leaves_its_call_open(store: ThreadStore) -> None:
+async def test_time_that_ends_while_an_agent_waits_leaves_its_call_open() -> None:
+    store = await ThreadStore.create()
     shop = Shop(needs_approval=True)
     child = researcher(buying(1), "I have it.", tools=[shop.buy])
     wish = calls(("ask_researcher", {"task": "?"}), ("hang", {}))
@@ -299,7 +302,8 @@ async def test_time_that_ends_while_an_agent_waits_leaves_its_call_open(store: T
     assert results((await parent.go(result.thread)).thread) == ["I have it.", OUT_OF_TIME_UNKNOWN]
 
 
-async def test_a_budget_of_the_task_is_its_own(store: ThreadStore) -> None:
+async def test_a_budget_of_the_task_is_its_own() -> None:
+    store = await ThreadStore.create()
     child = Agent("researcher", model=ScriptedModel([calls(("hang", {}), content="So far")]), tools=[hang])
     made = delegate_to(child, budget=Budget(seconds=0.2))
     parent = Agent(model=asking("?"), tools=[made], thread_store=store)
