@@ -48,7 +48,7 @@ async def test_a_call_that_runs_again_gets_the_recorded_answer_and_its_usage(sto
     for _ in range(MAX_DEPTH + 1):  # one behind the other: none is deeper than the one before
         assert await made.call('{"task": "Buy it"}', context(store)) == first
     assert (first.content, first.usage, shop.bought) == ("I have it.", once + once, [7])
-    with pytest.raises(AssertionError, match="the script is over"):
+    with pytest.raises(AssertionError, match="is over, and request 3 came"):
         await made.call('{"task": "Buy it"}', context(store, "parent/message/other"))
 
 
