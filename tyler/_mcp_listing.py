@@ -9,8 +9,9 @@ from typing import Any
 
 import mcp_types as types
 from mcp.client.session import ClientSession
+from pydantic import ValidationError
 
-from tyler._mcp_endpoint import Endpoint
+from tyler._mcp_endpoint import Endpoint, quoted
 from tyler._raw_schema import clean_words
 from tyler._tool_output import cap_output
 from tyler.errors import McpToolsRefused
@@ -38,7 +39,7 @@ async def read_listing(session: ClientSession, endpoint: Endpoint) -> dict[str, 
     cursor: str | None = None
     chars = 0
     for _ in range(_MAX_PAGES):
-        page = await session.list_tools(params=types.PaginatedRequestParams(cursor=cursor) if cursor else None)
+        page = await _page(session, endpoint, cursor)
         for tool in page.tools:
             text = json.dumps(tool.model_dump(by_alias=True, exclude={"icons", "meta"}), sort_keys=True, default=str)
             chars += len(text)
@@ -54,6 +55,16 @@ async def read_listing(session: ClientSession, endpoint: Endpoint) -> dict[str, 
         if not cursor:
             return found
     raise McpToolsRefused(f"MCP server {endpoint.label} lists its tools on more than {_MAX_PAGES} pages")
+
+
+async def _page(session: ClientSession, endpoint: Endpoint, cursor: str | None) -> types.ListToolsResult:
+    try:
+        return await session.list_tools(params=types.PaginatedRequestParams(cursor=cursor) if cursor else None)
+    except ValidationError as error:  # of the whole page: one tool without an object schema is enough
+        problem = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, problem["loc"]))
+        words = quoted(f"{where}: {problem['msg']}", endpoint)
+        raise McpToolsRefused(f"MCP server {endpoint.label}: its list of tools breaks the protocol at {words}") from error
 
 
 def _offered(tool: types.Tool, digest: str) -> Offered:
