@@ -64,7 +64,9 @@ async def _page(session: ClientSession, endpoint: Endpoint, cursor: str | None) 
         problem = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, problem["loc"]))
         words = quoted(f"{where}: {problem['msg']}", endpoint)
-        raise McpToolsRefused(f"MCP server {endpoint.label}: its list of tools breaks the protocol at {words}") from error
+        raise McpToolsRefused(
+            f"MCP server {endpoint.label}: its list of tools breaks the protocol at {words}"
+        ) from error
 
 
 def _offered(tool: types.Tool, digest: str) -> Offered:

@@ -107,14 +107,7 @@ class McpServer:
         A Tool stands for this definition: once the server changes it, calls are refused until `tools` is called again.
         Raises McpUnavailable, and McpToolsRefused for a set of tools that cannot be taken.
         """
-        try:
-            async with asyncio.timeout(self._timeout_s) as deadline:
-                offered = await self._offered()
-        except TimeoutError as error:
-            if not deadline.expired():
-                raise
-            label = self._endpoint.label
-            raise McpUnavailable(f"MCP server {label} did not list its tools within {self._timeout_s:g} s") from error
+        offered = await self._offered()
         tools: dict[str, tuple[str, Tool]] = {}
         for tool in self._chosen(offered):
             made = self._as_tool(tool)
@@ -165,20 +158,31 @@ class McpServer:
         return connection
 
     async def _offered(self) -> Mapping[str, Offered]:
+        """What the server offers now; asked over a new connection if the one that there was has ended."""
         connection = await self._connect()
         from tyler._mcp_connection import CallFailed
 
         connection.forget()
         try:
-            return await connection.offered()
+            return await self._listed(connection)
         except CallFailed as error:
             if not error.failure.reconnect:
                 raise McpUnavailable(f"MCP server {self._endpoint.label} does not list its tools: {error}") from error
             connection.retire()
         try:
-            return await (await self._connect()).offered()
+            return await self._listed(await self._connect())
         except CallFailed as error:
             raise McpUnavailable(f"MCP server {self._endpoint.label} does not list its tools: {error}") from error
+
+    async def _listed(self, connection: Connection) -> Mapping[str, Offered]:
+        try:
+            async with asyncio.timeout(self._timeout_s) as deadline:
+                return await connection.offered()
+        except TimeoutError as error:
+            if not deadline.expired():
+                raise
+            label = self._endpoint.label
+            raise McpUnavailable(f"MCP server {label} did not list its tools within {self._timeout_s:g} s") from error
 
     def _chosen(self, offered: Mapping[str, Offered]) -> list[Offered]:
         names = list(offered)

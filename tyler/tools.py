@@ -134,7 +134,7 @@ class Tool:
             raise TypeError(f"{self.name!r} cannot be a tool: {error}") from error
         object.__setattr__(self, "_signature", signature)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         return self.function(*args, **kwargs)
 
     @property
