@@ -268,7 +268,7 @@ async def test_a_server_that_cannot_be_started_again_is_a_failed_result(raw: Raw
     raw.offers(offer("die"))
     async with McpServer.stdio(str(program), str(raw.folder), effect="read") as server:
         tools = await server.tools()
-        program.unlink()
+        await asyncio.to_thread(program.unlink)
         result = await call(tools, "die")
     assert result.failed
     assert "McpUnavailable: MCP server" in result.content
