@@ -33,9 +33,10 @@ class RawSchema:
     50,000 characters, or nested over 50 deep.
     """
 
-    def __init__(self, description: str, json_schema: dict[str, Any], origin: str = "") -> None:
+    def __init__(self, description: str, json_schema: dict[str, Any], origin: str = "", version: str = "") -> None:
         self.description = description
         self.origin = origin  # where the tool is defined, for messages
+        self.version = version  # another one whenever anything about the definition is, also what models do not see
         self.json_schema = _checked(json_schema)
         self._followed = 0
 

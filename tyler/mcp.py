@@ -213,7 +213,7 @@ class McpServer:
                 risk=risk,
                 effect=effect,
                 timeout_s=self._timeout_s,
-                declared=RawSchema(tool.description, tool.schema, origin),
+                declared=RawSchema(tool.description, tool.schema, origin, version=tool.digest),
             )
         except ValueError as error:
             raise McpToolsRefused(

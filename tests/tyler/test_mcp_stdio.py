@@ -17,6 +17,7 @@ import pytest
 
 from tests.tyler.raw_mcp import PROGRAM, RawServer, call, offer
 from tyler import Agent, McpUnavailable, Tool, ToolProgress, tool
+from tyler._raw_schema import RawSchema
 from tyler.mcp import McpServer
 from tyler.testing import ScriptedModel, calls
 
@@ -235,6 +236,9 @@ async def test_whatever_changes_while_the_server_restarts_is_noticed(raw: RawSer
         raw.offers(before | change, offer("die"))
         await call(tools, "die")
         assert "has changed this tool's definition" in (await call(tools, "echo")).content
+        new = await server.tools()
+    versions = [tool.declared.version for tool in (tools[0], new[0]) if isinstance(tool.declared, RawSchema)]
+    assert len(set(versions)) == 2  # an approval of the old one is none of the new one
 
 
 async def test_a_server_that_does_not_start_says_why_in_its_own_last_words(
