@@ -96,7 +96,8 @@ class Approval:
 
 def digest_of(call: ToolCall, tool: Tool) -> str:
     """What an approval is bound to: the exact arguments, and the tool as it is defined now."""
-    bound = [call.name, call.arguments, tool.definition(), tool.risk, tool.effect]
+    version = getattr(tool.declared, "version", "")  # of an MCP server's definition, with what models do not see
+    bound = [call.name, call.arguments, tool.definition(), tool.risk, tool.effect, version]
     return hashlib.sha256(json.dumps(bound, sort_keys=True).encode()).hexdigest()
 
 
