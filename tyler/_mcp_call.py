@@ -82,7 +82,7 @@ def _told(error: CallFailed, acted: bool) -> str:
         return f"The call was not made: {error}"
     if not error.failure.reconnect:
         return f"The call failed: {error}"
-    return f"The call has no result: {error}. Whether it had an effect is unknown."
+    return f"The call has no result: {str(error).rstrip('.')}. Whether it had an effect is unknown."
 
 
 def _failed(text: str) -> ToolResult:
