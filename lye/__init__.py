@@ -3,7 +3,37 @@
 Heavy libraries (httpx, trafilatura) are imported when a tool first runs.
 """
 
-from lye.errors import FetchFailed, FileStoreNeeded, LyeError, UrlRefused
+from lye.errors import (
+    BrowserFailed,
+    CommandFailed,
+    CommandRefused,
+    ExtraNeeded,
+    FetchFailed,
+    FileFailed,
+    FileStoreNeeded,
+    LyeError,
+    MediaFailed,
+    PathRefused,
+    SearchFailed,
+    ThreadStoreNeeded,
+    UrlRefused,
+)
 from lye.web import WEB_TOOLS, web_tools
 
-__all__ = ["WEB_TOOLS", "FetchFailed", "FileStoreNeeded", "LyeError", "UrlRefused", "web_tools"]
+__all__ = [
+    "WEB_TOOLS",
+    "BrowserFailed",
+    "CommandFailed",
+    "CommandRefused",
+    "ExtraNeeded",
+    "FetchFailed",
+    "FileFailed",
+    "FileStoreNeeded",
+    "LyeError",
+    "MediaFailed",
+    "PathRefused",
+    "SearchFailed",
+    "ThreadStoreNeeded",
+    "UrlRefused",
+    "web_tools",
+]

@@ -6,6 +6,7 @@ import codecs
 import re
 from dataclasses import dataclass
 
+from lye._clean import clean
 from lye._html import read_html
 from lye.errors import FetchFailed
 
@@ -22,8 +23,6 @@ _CHARSETS = re.compile(
 )
 _META_CHARSET = re.compile(rb"""<meta[^>]{0,300}?charset\s{0,9}=\s{0,9}["']?([\w.:-]{1,40})""", re.IGNORECASE)
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
-# Controls but \n and \t; direction overrides and tag characters, which hide text from the people who approve it.
-_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff\U000e0000-\U000e007f]")
 
 
 @dataclass(frozen=True)
@@ -67,11 +66,6 @@ def is_slow(body: bytes, content_type: str) -> bool:
     """Whether `read_page` could take longer than about a second."""
     is_large = len(body) > _QUICK_BYTES or body.count(b"<") > _QUICK_TAGS
     return is_large and _media_type(body, content_type) in _HTML_TYPES
-
-
-def clean(text: str) -> str:
-    """The text without control characters but newline and tab, and without invisible ones that mislead."""
-    return _UNSEEN.sub("", re.sub(r"\r\n?", "\n", text))
 
 
 def _media_type(body: bytes, content_type: str) -> str:

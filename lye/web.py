@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import BinaryIO, cast
 from urllib.parse import unquote, urlsplit
 
+from lye._clean import clean
 from lye._fetch import Answer, Fetcher
-from lye._page import clean
 from lye._page_process import read_page_aside
 from lye._rules import Rules
 from lye.errors import FetchFailed, FileStoreNeeded

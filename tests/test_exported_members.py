@@ -28,7 +28,9 @@ PUBLIC = {
         ToolContext ToolFinished ToolProgress ToolResult ToolStarted TylerError Usage delegate_to tool
     """,
     "lye": """
-        FetchFailed FileStoreNeeded LyeError UrlRefused WEB_TOOLS web_tools
+        BrowserFailed CommandFailed CommandRefused ExtraNeeded FetchFailed FileFailed FileStoreNeeded LyeError
+        MediaFailed PathRefused SearchFailed ThreadStoreNeeded UrlRefused
+        WEB_TOOLS web_tools
     """,
 }
 

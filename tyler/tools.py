@@ -13,7 +13,7 @@ import difflib
 import inspect
 import re
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, overload
 
@@ -38,6 +38,7 @@ __all__ = [
     "ToolContext",
     "ToolResult",
     "ToolTimeout",
+    "Touch",
     "as_tool",
     "cap_output",
     "collect",
@@ -47,6 +48,8 @@ __all__ = [
 
 Risk = Literal["read", "write", "external", "exec"]
 Effect = Literal["read", "idempotent", "once"]
+Touch = Literal["private", "untrusted", "outward"]
+Touches = Collection[Touch] | Callable[[dict[str, Any]], Collection[Touch]]
 
 _MAX_FAILURE_CHARS = 2_000
 
@@ -103,9 +106,12 @@ class Tool:
     Made by `@tool` or `as_tool`; still callable like the function. `risk` says what a call may touch
     (who must approve it), `effect` whether it may run again after a crash. `timeout_s` cancels an
     async function; a sync one runs in a thread of its own, which nothing can stop: the call ends with
-    ToolTimeout and the thread runs on to its end, or to the end of the program. `needs_approval`: whether a human has
-    to allow a call, or a function of its arguments that says so; None: where the risk is "exec". `declared` stands in
-    for what the function's hints and docstring say, where the schema comes from elsewhere (an MCP server).
+    ToolTimeout and the thread runs on to its end, or to the end of the program. `needs_approval`: whether
+    a human has to allow a call, or a function of its arguments that says so; None: where the risk is
+    "exec". `touches` is what the guard has to know: whether a call's result is "private" data or
+    "untrusted" content, and whether its arguments go "outward"; a function of the arguments may say so;
+    None: what the risk says. `declared` stands in for what the function's hints and docstring say, where
+    the schema comes from elsewhere (an MCP server).
     """
 
     function: Callable[..., Any]
@@ -115,6 +121,7 @@ class Tool:
     effect: Effect = "once"
     timeout_s: float | None = None
     needs_approval: bool | Callable[[dict[str, Any]], bool] | None = None
+    touches: Touches | None = None
     declared: Parameters | None = field(default=None, repr=False)
     _signature: Parameters = field(init=False, repr=False)
 
@@ -128,6 +135,8 @@ class Tool:
                 raise ValueError(f"tool {self.name!r}: {value!r} is not one of {get_args(allowed)}")
         if self.timeout_s is not None and not self.timeout_s > 0:
             raise ValueError(f"tool {self.name!r}: timeout_s={self.timeout_s!r} must be above 0")
+        if self.touches is not None and not callable(self.touches):
+            _check_touches(self.name, self.touches)
         try:
             signature = self.declared or Signature(self.function, ToolContext)
         except TypeError as error:
@@ -152,6 +161,13 @@ class Tool:
         if callable(self.needs_approval):
             return bool(self.needs_approval(arguments))
         return self.risk == "exec" if self.needs_approval is None else self.needs_approval
+
+    def touched(self, arguments: dict[str, Any]) -> frozenset[Touch]:
+        """What a call with these arguments touches, of "private", "untrusted" and "outward"."""
+        if self.touches is None:
+            return _touches_by_risk(self.risk, self.effect)
+        found = self.touches(arguments) if callable(self.touches) else self.touches
+        return _check_touches(self.name, found)
 
     def check(self, arguments: str) -> None:
         """ToolArgumentsError unless a call with this JSON text would start."""
@@ -201,6 +217,7 @@ def tool(
     effect: Effect = "once",
     timeout_s: float | None = None,
     needs_approval: bool | Callable[[dict[str, Any]], bool] | None = None,
+    touches: Touches | None = None,
 ) -> Callable[[Callable[..., Any]], Tool]: ...
 def tool(
     function: Callable[..., Any] | None = None,
@@ -211,6 +228,7 @@ def tool(
     effect: Effect = "once",
     timeout_s: float | None = None,
     needs_approval: bool | Callable[[dict[str, Any]], bool] | None = None,
+    touches: Touches | None = None,
 ) -> Tool | Callable[[Callable[..., Any]], Tool]:
     """Make a function a Tool: `@tool`, or `@tool(risk="read", effect="read")`.
 
@@ -224,7 +242,15 @@ def tool(
         if isinstance(function, type) or not callable(function):
             raise TypeError(f"{function!r} cannot be a tool; pass a function, bound method or callable object")
         chosen = _name_of(function) if name is None else name
-        return Tool(function, name=chosen, risk=risk, effect=effect, timeout_s=timeout_s, needs_approval=needs_approval)
+        return Tool(
+            function,
+            name=chosen,
+            risk=risk,
+            effect=effect,
+            timeout_s=timeout_s,
+            needs_approval=needs_approval,
+            touches=touches,
+        )
 
     return decorate if function is None else decorate(function)
 
@@ -294,6 +320,19 @@ def _name_of(function: Callable[..., Any]) -> str:
     """Its own name; an object's is its class's; a partial's, unless set, that of the function within."""
     name = getattr(function, "__name__", None) or getattr(getattr(function, "func", None), "__name__", None)
     return str(name or type(function).__name__)
+
+
+def _check_touches(name: str, touches: Collection[Touch]) -> frozenset[Touch]:
+    if isinstance(touches, str) or not set(touches) <= set(get_args(Touch)):
+        raise ValueError(f"tool {name!r}: touches={touches!r} must be a collection of {get_args(Touch)}")
+    return frozenset(touches)
+
+
+def _touches_by_risk(risk: Risk, effect: Effect) -> frozenset[Touch]:
+    """The careful reading of a tool that says nothing: what an application's own tool finds is its private data."""
+    if risk == "external":
+        return frozenset({"outward", "untrusted"} if effect == "read" else {"outward"})
+    return frozenset({"private"})
 
 
 def _where(tool: Tool) -> str:

@@ -6,7 +6,8 @@ import codecs
 
 import pytest
 
-from lye._page import PAGE_CHARS, Page, clean, is_slow, read_page
+from lye._clean import clean
+from lye._page import PAGE_CHARS, Page, is_slow, read_page
 from lye.errors import FetchFailed
 
 URL = "https://site.example/x"

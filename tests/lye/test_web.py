@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-import lye
 from lye import WEB_TOOLS, web_tools
 from lye._fetch import Answer
 from lye.web import file_name
@@ -45,11 +44,6 @@ def test_importing_lye_loads_nothing_heavy() -> None:
     code = "import lye, sys; print([m for m in ('httpx', 'trafilatura', 'lxml', 'idna', 'ssl') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() in ("[]", "['ssl']")
-
-
-def test_the_exported_names() -> None:
-    assert lye.__all__ == ["WEB_TOOLS", "FetchFailed", "FileStoreNeeded", "LyeError", "UrlRefused", "web_tools"]
-    assert issubclass(lye.UrlRefused, lye.LyeError | ValueError)
 
 
 async def test_fetch_page_gives_markdown_with_title_and_final_url(server: LocalServer) -> None:
