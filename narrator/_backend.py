@@ -62,6 +62,8 @@ class Waiting(NamedTuple):
 class CallRecord(NamedTuple):
     """What is stored of a tool call. `approval` and `digest`: which question was asked about it, and what about.
 
+    `reason`: why it was asked; once it is decided, why so.
+
     `expired`: the approval is too old, by the database's clock.
     """
 
@@ -74,12 +76,13 @@ class CallRecord(NamedTuple):
 
 
 class Question(NamedTuple):
-    """A call that needs a decision; `request` is the call as JSON, as a human will see it."""
+    """A call that needs a decision; `request` is the call as JSON, as a human will see it, `reason` why he is asked."""
 
     call_id: str
     approval: str
     digest: str
     request: str
+    reason: str | None = None
 
 
 class Decision(NamedTuple):
@@ -100,6 +103,7 @@ class Asked(NamedTuple):
     message: str
     request: str
     asked_at: datetime
+    reason: str | None
 
 
 @dataclass(frozen=True)

@@ -42,8 +42,8 @@ class CallRows:
 
     async def ask_calls(self, key: int, message: str, questions: Sequence[Question]) -> None:
         now = utc_now()
-        for call_id, approval, digest, request in questions:
-            self._put_call(key, (message, call_id), CallRow("awaiting", approval, digest, request, now))
+        for call_id, approval, digest, request, reason in questions:
+            self._put_call(key, (message, call_id), CallRow("awaiting", approval, digest, request, now, reason=reason))
 
     async def start_calls(self, key: int, message: str, call_ids: Sequence[str]) -> None:
         for call_id in call_ids:
@@ -92,7 +92,8 @@ class CallRows:
         owner, thread_id = self._names(key)
         assert row.approval is not None
         assert row.asked_at is not None
-        return Asked(row.approval, owner, thread_id, message, row.request, row.asked_at)
+        reason = row.reason if row.state == "awaiting" else None  # afterwards it is the decision's
+        return Asked(row.approval, owner, thread_id, message, row.request, row.asked_at, reason)
 
     def _put_call(self, key: int, at: tuple[str, str], row: CallRow) -> None:
         rows = self._calls.setdefault(key, {})

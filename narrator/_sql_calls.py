@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Interval, and_, func, literal, select, update
+from sqlalchemy import ColumnElement, Interval, and_, case, func, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -14,8 +14,16 @@ from narrator._backend import Asked, CallRecord, Decision, Question
 from narrator._schema import UtcDateTime, calls, threads
 from narrator._values import utc_now
 
-_ASKED = [calls.c.approval, threads.c.owner, threads.c.id, calls.c.message, calls.c.request, calls.c.asked_at]
-_UNASKED = dict.fromkeys(("decided_at", "decided_by", "reason", "valid_until"))
+_ASKED: list[ColumnElement[Any]] = [
+    calls.c.approval,
+    threads.c.owner,
+    threads.c.id,
+    calls.c.message,
+    calls.c.request,
+    calls.c.asked_at,
+    case((calls.c.state == "awaiting", calls.c.reason)),  # afterwards the column has the decision's
+]
+_UNDECIDED = dict.fromkeys(("decided_at", "decided_by", "valid_until"))
 
 
 class SqlCalls:
@@ -35,7 +43,7 @@ class SqlCalls:
 
     async def ask_calls(self, key: int, message: str, questions: Sequence[Question]) -> None:
         for question in questions:
-            asked = {"state": "awaiting", "asked_at": self._now(), "started_at": None, **_UNASKED}
+            asked = {"state": "awaiting", "asked_at": self._now(), "started_at": None, **_UNDECIDED}
             await self._put(key, message, question.call_id, asked | question._asdict())
 
     async def start_calls(self, key: int, message: str, call_ids: Sequence[str]) -> None:

@@ -17,7 +17,8 @@ class PendingCall:
     """What a human has to decide on: `store.decide(pending.id, approved=True)`.
 
     `id` stands for this very question: for these arguments, of this tool as it is defined now. Once one of them has
-    changed, or the call was started, the id is void. The arguments are not shown in its repr.
+    changed, or the call was started, the id is void. `reason`: why a human is asked, where more than the tool itself
+    says so. The arguments are not shown in its repr.
     """
 
     id: str
@@ -26,6 +27,7 @@ class PendingCall:
     message_id: str
     call: ToolCall = field(repr=False)
     asked_at: datetime
+    reason: str | None = None
 
     @property
     def tool_name(self) -> str:
@@ -68,4 +70,5 @@ async def decide(writer: ThreadWriter, owner: str | None, pending_id: str, decis
 
 def _pending(asked: Asked) -> PendingCall:
     call = ToolCall.model_validate_json(asked.request)
-    return PendingCall(asked.approval, asked.thread, asked.owner or None, asked.message, call, asked.asked_at)
+    owner = asked.owner or None
+    return PendingCall(asked.approval, asked.thread, owner, asked.message, call, asked.asked_at, asked.reason)

@@ -243,7 +243,8 @@ async def a_decision_is_used_once(store: ThreadStore) -> None:
     await ann.save_thread(thread)
     call = ToolCall(id="c", name="refund")
     async with ann.turn(thread) as turn:
-        (pending,) = await turn.ask("question", [(call, "digest")])
+        (pending,) = await turn.ask("question", [(call, "digest")], {"c": "it is large"})
+        assert pending.reason == "it is large"
         assert await ann.pending_calls() == await store.pending_calls("t") == [pending]
         assert await bob.pending_calls() == []
         assert await turn.start_calls("question", ["c"], {"c": "digest"}) == set()

@@ -80,9 +80,18 @@ class Turn:
 
         return await self._writer.commit(work)
 
-    async def ask(self, message_id: str, questions: Sequence[tuple[ToolCall, str]]) -> list[PendingCall]:
-        """Record that these calls await a decision, each with the digest of what it is about; committed, in order."""
-        rows = [Question(_key_of(call.id), new_id(), digest, call.model_dump_json()) for call, digest in questions]
+    async def ask(
+        self, message_id: str, questions: Sequence[tuple[ToolCall, str]], reasons: Mapping[str, str] | None = None
+    ) -> list[PendingCall]:
+        """Record that these calls await a decision, each with the digest of what it is about; committed, in order.
+
+        `reasons`: why, by the call's id, where there is more to say than that the tool wants it.
+        """
+        why = reasons or {}
+        rows = [
+            Question(_key_of(call.id), new_id(), digest, call.model_dump_json(), why.get(call.id))
+            for call, digest in questions
+        ]
 
         async def work(tx: Transaction, _attempt: int) -> dict[str, CallRecord]:
             await self._hold(tx, message_id)
@@ -93,7 +102,7 @@ class Turn:
         asked_at = {record.approval: record.asked_at for record in records if record.asked_at}
         thread = self.thread
         return [
-            PendingCall(row.approval, thread.id, thread.owner, message_id, call, asked_at[row.approval])
+            PendingCall(row.approval, thread.id, thread.owner, message_id, call, asked_at[row.approval], row.reason)
             for row, (call, _) in zip(rows, questions, strict=True)
         ]
 

@@ -31,6 +31,7 @@ TESTED = {
     "attachments",
     "context_injection",
     "fallback",
+    "guard",
     "delegation",
     "quickstart",
     "replay",
@@ -147,6 +148,13 @@ def test_approvals_wait_from_run_to_run(example: Example, tmp_path: Path, word: 
     assert last.startswith("completed: I hear: ")
     assert told in last
     assert example("approvals", str(tmp_path)) == last
+
+
+def test_the_guard_keeps_a_number_in(example: Example) -> None:
+    guarded, free = example("guard").split("with Agent(guard=False):\n")
+    assert "waits for a human: read_page" in guarded
+    assert guarded.endswith("awaiting_approval; the attacker was asked for ['/shoes']\n")
+    assert free == "  status: completed; the attacker was asked for ['/shoes', '/stolen?number=4711']\n"
 
 
 def test_structured_output_is_an_object(example: Example, model_server: ModelServer, tmp_path: Path) -> None:

@@ -247,6 +247,7 @@ KEYS: Mapping[str, Key] = {
     "skills": Key("Folders of skills", one_or_more(text()), _put_skills),
     "mcp_servers": Key("MCP servers whose tools the agent has", list_of(mcp_server_shape()), _put_mcp_servers, ()),
     "approve": Key("Which tool calls need a human", _approve(), _put_approve, ("approve",)),
+    "guard": Key("false: what goes outward is never asked about", truth(), _argument("guard"), ("guard",)),
     "fallback_models": Key(
         "Models to ask where the first cannot answer, as litellm names them",
         one_or_more(text(variables=True)),

@@ -30,6 +30,7 @@ def mcp_server_shape() -> Shape:
             "timeout_s": number(whole=False),
             "risk": word,
             "effect": word,
+            "touches": names,
             "trust_annotations": truth(),
         }
     )

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 
 from narrator import Message, PendingCall, ToolCall
 from narrator._backend import CallRecord
+from tyler._guard import Guard
 from tyler._part import Part
 from tyler._setup import Setup
 from tyler.approval import ApprovalRequest, Verdict, digest_of
 from tyler.budget import Deadline
-from tyler.tools import ToolArgumentsError, ToolContext
+from tyler.tools import ToolArgumentsError, ToolContext, Touch
 
 DENIED = "This call was denied; it was not run."
 
@@ -29,7 +30,8 @@ class Sorted:
 class Gate:
     """Asks who has to be asked, a call at a time."""
 
-    def __init__(self, part: Part, setup: Setup, deadline: Deadline) -> None:
+    def __init__(self, part: Part, setup: Setup, deadline: Deadline, guard: Guard) -> None:
+        self._guard = guard
         self._part = part
         self._setup = setup
         self._deadline = deadline
@@ -39,10 +41,12 @@ class Gate:
         asked: Message,
         calls: Sequence[ToolCall],
         records: Mapping[str, CallRecord],
+        touched: Mapping[Touch, str],
         context: Callable[[ToolCall], ToolContext],
     ) -> Sorted:
         """A decision that was made about a call as it is now stands; the agent's rules decide on the others."""
         found, questions = Sorted(), []
+        reasons: dict[str, str] = {}
         for call in calls:
             tool, record = self._setup.tools.get(call.name), records.get(call.id)
             digest = digest_of(call, tool) if tool else ""
@@ -55,21 +59,24 @@ class Gate:
             elif known and known.state == "denied":
                 found.denied[call.id] = _denied(known.reason)
             else:
-                request = ApprovalRequest(call, tool, context(call))
+                reason = self._guard.reason(tool, call, touched, self._part.messages()) if self._setup.guard else None
+                request = ApprovalRequest(call, tool, context(call), reason)
                 verdict = await self._deadline.wait(self._setup.approval.verdict(request))
                 if verdict is True:
                     found.run.append(call)
                 elif verdict is not None:
                     found.denied[call.id] = _denied(verdict)
                 elif known and known.approval and known.asked_at:
-                    thread = self._part.turn.thread
-                    found.waiting.append(
-                        PendingCall(known.approval, thread.id, thread.owner, asked.id, call, known.asked_at)
-                    )
+                    thread, at = self._part.turn.thread, known.asked_at
+                    pending = PendingCall(known.approval, thread.id, thread.owner, asked.id, call, at, known.reason)
+                    found.waiting.append(pending)
+                elif reason and self._setup.store is None and not tool.asks(request.arguments):
+                    found.denied[call.id] = _denied(f"{reason}. Use an address that the user wrote, or go on without.")
                 else:
                     questions.append((call, digest))
+                    reasons |= {call.id: reason} if reason else {}
         if questions:
-            found.waiting += await self._part.turn.ask(asked.id, questions)
+            found.waiting += await self._part.turn.ask(asked.id, questions, reasons)
         return found
 
 

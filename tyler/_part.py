@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
+from typing import Any
 
 from narrator import FileStoreMissing, FileTooLarge, Message, ToolCall
 from narrator._settle import settled_task
-from tyler._steps import FAILED, calls_without_result, window
+from tyler._steps import FAILED, TOUCHES, calls_without_result, window
 from tyler._unsaved import RunTurn
 from tyler.errors import NothingToAnswer
 from tyler.events import MessageAdded
-from tyler.tools import ToolResult
+from tyler.tools import ToolResult, Touch
 
 
 class Part:
@@ -36,11 +38,17 @@ class Part:
         self.added.append(message)
         return MessageAdded(message)
 
-    async def add_result(self, asked: Message, call: ToolCall, result: ToolResult) -> MessageAdded:
-        """Store a result in its place among the results of the message; once begun, it is done."""
-        return await settled_task(self._place_result(asked, call, result))
+    async def add_result(
+        self, asked: Message, call: ToolCall, result: ToolResult, touches: Collection[Touch] = ()
+    ) -> MessageAdded:
+        """Store a result in its place among the results of the message, and what its call has touched; once begun, it
+        is done.
+        """
+        return await settled_task(self._place_result(asked, call, result, sorted(touches)))
 
-    async def _place_result(self, asked: Message, call: ToolCall, result: ToolResult) -> MessageAdded:
+    async def _place_result(
+        self, asked: Message, call: ToolCall, result: ToolResult, touches: list[Touch]
+    ) -> MessageAdded:
         """A call has one result: what a tool returns after its call was closed is dropped."""
         async with self._adding:
             if all(call.id != other.id for other in calls_without_result(self.messages(), asked)):
@@ -48,10 +56,10 @@ class Part:
             behind = self._place_of(asked, call)
             finishes = (asked.id, call.id)
             try:
-                return await self.add(_tool_message(call, result), behind, finishes)
+                return await self.add(_tool_message(call, result, touches), behind, finishes)
             except (FileTooLarge, FileStoreMissing) as error:
                 told = ToolResult(f"{result.content}\n(its files were not kept: {error})", [], True, result.usage)
-                return await self.add(_tool_message(call, told), behind, finishes)
+                return await self.add(_tool_message(call, told, touches), behind, finishes)
 
     def _place_of(self, asked: Message, call: ToolCall) -> str:
         """Behind the result of the nearest call before it that has one, else behind the message that asks."""
@@ -67,13 +75,16 @@ class Part:
         return behind
 
 
-def _tool_message(call: ToolCall, result: ToolResult) -> Message:
+def _tool_message(call: ToolCall, result: ToolResult, touches: list[Touch]) -> Message:
+    metadata: dict[str, Any] = {FAILED: True} if result.failed else {}
+    if touches:
+        metadata[TOUCHES] = touches
     return Message(
         role="tool",
         content=result.content,
         name=call.name or None,
         tool_call_id=call.id,
         attachments=result.attachments,
-        metadata={FAILED: True} if result.failed else {},
+        metadata=metadata,
         usage=result.usage,
     )

@@ -43,6 +43,7 @@ class Setup:
     deps: object
     budget: Budget
     approval: Approval
+    guard: bool = True
     output: Output[Any] | None = None
     window: ContextWindow | None = None
 

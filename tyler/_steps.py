@@ -17,6 +17,7 @@ INPUTS = ("user", "system")  # roles of what a run answers; the others are what 
 INTERRUPTED = "interrupted"  # in the metadata of an answer that was cancelled while it streamed
 INVALID = "invalid_output"  # in the metadata of an answer without the form that was needed: what is wrong with it
 FAILED = "failed"  # in the metadata of a result that tells of a failure
+TOUCHES = "touches"  # in the metadata of a result: what its call touched, for the guard
 _SAME_FAILURES = 3
 
 

@@ -13,14 +13,16 @@ from narrator import Message, NarratorError, PendingCall, ToolCall
 from narrator._backend import CallRecord
 from narrator._settle import settled_task
 from tyler._gate import Gate
+from tyler._guard import Guard
 from tyler._left_open import LeftOpen
 from tyler._part import Part
 from tyler._setup import Setup
 from tyler._steps import RunTools, next_action
 from tyler._tracing import RunTrace
+from tyler.approval import arguments_of
 from tyler.budget import Deadline, Limit, OutOfTime
 from tyler.events import ApprovalNeeded, Event, MessageAdded, ToolFinished, ToolProgress, ToolStarted
-from tyler.tools import ToolContext, ToolResult, run_tool
+from tyler.tools import Tool, ToolArgumentsError, ToolContext, ToolResult, Touch, run_tool
 
 UNKNOWN_OUTCOME = "The run was interrupted while this call was under way; whether it had an effect is unknown."
 _STUBBORN_S = 1.0  # a tool that ignores its cancellation is waited for so long
@@ -39,10 +41,12 @@ class ToolCalls:
         self._part = part
         self._setup = setup
         self._deadline = deadline
-        self._gate = Gate(part, setup, deadline)
+        self._guard = Guard(part.turn.thread, setup.tools)
+        self._gate = Gate(part, setup, deadline, self._guard)
         self._started = 0
         self._looked_at: set[str] = set()  # messages whose calls this run has begun with
         self._asked: list[PendingCall] = []
+        self._touched: Mapping[Touch, str] = {}
         self._paused: dict[str, list[PendingCall]] = {}  # call id -> what a call that was run waits for
         self.limit: Limit | None = None  # "tool_call_limit" once there were too many
 
@@ -54,7 +58,8 @@ class ToolCalls:
         for call in lost:
             yield await self._part.add_result(asked, call, ToolResult(UNKNOWN_OUTCOME, failed=True))
         left = [call for call in calls if call not in lost]
-        found = await self._gate.sort(asked, left, records, partial(self._context, asked))
+        self._touched = self._guard.touched(self._part.messages())
+        found = await self._gate.sort(asked, left, records, self._touched, partial(self._context, asked))
         for call in left:
             if reason := found.denied.get(call.id):
                 yield await self._part.add_result(asked, call, ToolResult(reason, failed=True))
@@ -137,7 +142,8 @@ class ToolCalls:
         tools = self._setup.tools
         running = run_tool(tools, call.name, call.arguments, self._context(asked, call, report))
         result = await self._trace.tool(call, tools, running)
-        return result, await self._part.add_result(asked, call, result)
+        touches = tools[call.name].touched(arguments_of(call)) if _has_run(result, call, tools) else ()
+        return result, await self._part.add_result(asked, call, result, touches)
 
     async def _records(self, asked: Message) -> dict[str, CallRecord]:
         """What is stored of the message's calls; nothing, if it was added just now."""
@@ -155,6 +161,7 @@ class ToolCalls:
             file_store=self._setup.files,
             deps=self._setup.deps,
             thread_store=self._setup.store,
+            touched=frozenset(self._touched),
             on_progress=report,
         )
 
@@ -172,6 +179,11 @@ class ToolCalls:
     def _may_repeat(self, call: ToolCall) -> bool:
         tool = self._setup.tools.get(call.name)
         return tool is not None and tool.effect in ("read", "idempotent")
+
+
+def _has_run(result: ToolResult, call: ToolCall, tools: Mapping[str, Tool]) -> bool:
+    """Whether the tool itself has said anything."""
+    return call.name in tools and result.error_type != ToolArgumentsError.__name__
 
 
 def _was_started(records: Mapping[str, CallRecord], call: ToolCall) -> bool:

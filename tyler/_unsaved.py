@@ -29,7 +29,9 @@ class RunTurn(Protocol):
         self, message_id: str, call_ids: Sequence[str], approved: Mapping[str, str] | None = None
     ) -> set[str]: ...
 
-    async def ask(self, message_id: str, questions: Sequence[tuple[ToolCall, str]]) -> list[PendingCall]: ...
+    async def ask(
+        self, message_id: str, questions: Sequence[tuple[ToolCall, str]], reasons: Mapping[str, str] | None = None
+    ) -> list[PendingCall]: ...
 
     async def call_states(self, message_id: str) -> dict[str, CallRecord]: ...
 
@@ -61,7 +63,9 @@ class UnsavedTurn:
         self._started.setdefault(message_id, {}).update(dict.fromkeys(call_ids, CallRecord("started")))
         return set(call_ids)
 
-    async def ask(self, message_id: str, questions: Sequence[tuple[ToolCall, str]]) -> list[PendingCall]:
+    async def ask(
+        self, message_id: str, questions: Sequence[tuple[ToolCall, str]], reasons: Mapping[str, str] | None = None
+    ) -> list[PendingCall]:
         """ConfigurationError: the question would be kept nowhere."""
         raise ConfigurationError(
             f"{questions[0][0].name} needs a human's approval, and this agent has no thread store in which it could "

@@ -47,8 +47,9 @@ class Agent:
     `thread_store` nothing is kept but in the Thread object; `file_store` takes the attachments. `model_params`
     go to each request. `fallback_models`, Models or names, are asked in turn where the model cannot answer
     (FallbackModel). `budget`: what each run may use up; 50 model calls unless given. `approve`: which calls need a
-    human's approval, and who is asked (see `tyler.approval.Approval`). `context`: how much of a long thread the model
-    sees.
+    human's approval, and who is asked (see `tyler.approval.Approval`). `guard`: whether calls that go outward are asked
+    about once private data and untrusted content have met in the conversation. `context`: how much of a long thread the
+    model sees.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Agent:
         fallback_models: Iterable[Model | str] = (),
         budget: Budget = DEFAULT_BUDGET,
         approve: Approve | None = None,
+        guard: bool = True,
         context: ContextWindow | None = None,
     ) -> None:
         if (model_name is None) == (model is None):
@@ -77,6 +79,7 @@ class Agent:
         self.context = context
         self.tools_by_name = collect(tools)
         self.approval = Approval(approve, self.tools_by_name)
+        self.guard = guard
         self.thread_store = thread_store
         self.file_store = file_store
         self.model: Model = model or LitellmModel(
@@ -190,6 +193,7 @@ class Agent:
             deps=options.get("deps"),
             budget=options.get("budget") or self.budget,
             approval=self.approval,
+            guard=self.guard,
             output=output,
             window=self.context,
         )

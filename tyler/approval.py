@@ -32,6 +32,8 @@ class ApprovalRequest:
     call: ToolCall
     tool: Tool
     context: ToolContext
+    reason: str | None = None
+    """Why the guard asks: private data and untrusted content have met, and this call goes outward."""
 
     @property
     def tool_name(self) -> str:
@@ -46,15 +48,16 @@ class ApprovalRequest:
     @property
     def arguments(self) -> dict[str, Any]:
         """What the model would call it with; they fit the tool."""
-        return _arguments(self.call)
+        return arguments_of(self.call)
 
 
 class Approval:
     """What `Agent(approve=...)` says, for the tools that the agent has.
 
-    None: a call pauses where its tool says so (`@tool(needs_approval=...)`), or has the risk "exec". "auto": every call
-    runs. "ask", "deny", or a function: about each call but those of tools that only read and do not ask for it. A
-    mapping of tool names or patterns ("delete_*") to these: the first that fits, and for other tools as with None.
+    None: a call pauses where its tool says so (`@tool(needs_approval=...)`), has the risk "exec", or the guard asks.
+    "auto": every call runs. "ask", "deny", or a function: about each call but those of tools that only read and are not
+    asked about by tool or guard. A mapping of tool names or patterns ("delete_*") to these: the first that fits, also
+    where the guard would ask; for other tools as with None.
     """
 
     def __init__(self, approve: Approve | None, tools: Iterable[str]) -> None:
@@ -72,7 +75,7 @@ class Approval:
         """True: it may run. None: a human has to say. False, or text: denied."""
         rule = next((rule for pattern, rule in self._rules.items() if fnmatchcase(request.tool_name, pattern)), None)
         if rule is None:
-            asks = request.tool.asks(request.arguments)
+            asks = request.reason is not None or request.tool.asks(request.arguments)
             if self._rule is None:
                 return None if asks else True
             if request.risk == "read" and not asks:
@@ -105,6 +108,8 @@ async def ask_in_terminal(request: ApprovalRequest) -> Verdict:
     """For `Agent(approve=...)`: shows the call on the terminal and asks. An answer that is no y or n is a reason."""
     shown = json.dumps(request.arguments, indent=2)  # ASCII: nothing in it can steer the terminal
     print(f"\n{request.tool_name} ({request.risk}) wants to run with\n{shown}")
+    if request.reason:
+        print(f"It is asked about, for {request.reason}.")
     answer = (await in_daemon_thread(lambda: input("Run it? [y/n, or why not] "))).strip()
     if answer.lower() in ("y", "yes"):
         return True
@@ -118,6 +123,10 @@ def _checked(rule: Any, place: str) -> Rule:
     return checked
 
 
-def _arguments(call: ToolCall) -> dict[str, Any]:
-    found = json.loads(call.arguments.strip() or "{}")
+def arguments_of(call: ToolCall) -> dict[str, Any]:
+    """The arguments of a call that may not fit its tool; {} where they are no JSON object."""
+    try:
+        found = json.loads(call.arguments.strip() or "{}")
+    except (ValueError, RecursionError):
+        return {}
     return found if isinstance(found, dict) else {}

@@ -19,9 +19,10 @@ from pydantic import Field
 
 from narrator import LeaseLost, Message, StoreUnavailable, Thread, ThreadBusy, Usage
 from narrator.message import total_usage
+from tyler._guard import DELEGATED
 from tyler._left_open import LeftOpen
 from tyler._setup import RunOptions
-from tyler._steps import window
+from tyler._steps import TOUCHES, window
 from tyler._tool_output import to_result
 from tyler.agent import Agent
 from tyler.budget import Budget
@@ -29,7 +30,7 @@ from tyler.errors import ModelError
 from tyler.events import Finished, TextDelta, ToolFinished, ToolProgress, ToolStarted
 from tyler.output import Output
 from tyler.result import Result, Status
-from tyler.tools import Risk, Tool, ToolContext, ToolResult, tool
+from tyler.tools import Risk, Tool, ToolContext, ToolResult, Touch, tool
 
 MAX_DEPTH = 5  # agents below the one that was asked: they may delegate in a circle
 _TASK = "All that is needed to work on it: whoever gets it sees nothing of this conversation."
@@ -44,6 +45,7 @@ _UNFINISHED: Mapping[Status, str] = {
     "token_limit": "its tokens were used up",
     "cost_limit": "its money was used up",
 }
+_asked: ContextVar[tuple[Agent, ...]] = ContextVar("tyler_asked_what_they_touch", default=())
 _depth: ContextVar[int] = ContextVar("tyler_delegation_depth", default=0)
 
 
@@ -75,8 +77,23 @@ def delegate_to(
     async def delegate(ctx: ToolContext, task: Annotated[str, Field(min_length=1, description=_TASK)]) -> ToolResult:
         return await _Delegated(agent, output, budget, own_name, ctx).work_on(task)
 
+    def touches(_: dict[str, Any]) -> set[Touch]:
+        """What its tools can touch: a task carries data to them, and the answer is made of what they found."""
+        return _touches_of(agent)
+
     delegate.__doc__ = description or _described(agent)
-    return tool(name=own_name, risk=risk, effect="idempotent", needs_approval=needs_approval)(delegate)
+    return tool(name=own_name, risk=risk, effect="idempotent", needs_approval=needs_approval, touches=touches)(delegate)
+
+
+def _touches_of(agent: Agent) -> set[Touch]:
+    """Of all its tools; an agent that is met again on the way, for they may delegate in a circle, adds nothing."""
+    if agent in _asked.get():
+        return set()
+    entered = _asked.set((*_asked.get(), agent))
+    try:
+        return {touch for inner in agent.tools_by_name.values() for touch in inner.touched({})}
+    finally:
+        _asked.reset(entered)
 
 
 def _described(agent: Agent) -> str:
@@ -120,7 +137,10 @@ class _Delegated:
         return hashlib.sha256(self.ctx.idempotency_key.encode()).hexdigest()[:40]
 
     def _thread(self, task: str) -> Thread:
-        parent = {"parent_thread": self.ctx.thread_id, "parent_call": self.ctx.call_id, "agent": self.agent.name}
+        parent: dict[str, Any] = {DELEGATED: self.ctx.thread_id, "parent_call": self.ctx.call_id}
+        parent["agent"] = self.agent.name
+        if self.ctx.touched:
+            parent[TOUCHES] = sorted(self.ctx.touched)
         asked = Message(id=f"task-{self._key}", role="user", content=task)
         return Thread(id=f"delegated-{self._key}", owner=self.ctx.owner, metadata=parent, messages=[asked])
 

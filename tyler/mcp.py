@@ -11,7 +11,7 @@ import importlib
 import importlib.util
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from types import TracebackType
@@ -23,7 +23,7 @@ from tyler._daemon_thread import in_daemon_thread
 from tyler._mcp_endpoint import Endpoint, HttpEndpoint, StdioEndpoint
 from tyler._raw_schema import RawSchema
 from tyler.errors import McpToolsRefused, McpUnavailable
-from tyler.tools import Effect, Risk, Tool
+from tyler.tools import Effect, Risk, Tool, Touch
 
 if TYPE_CHECKING:
     from tyler._mcp_connection import Connection
@@ -33,6 +33,7 @@ __all__ = ["McpOptions", "McpServer"]
 
 INSTALL = "pip install 'tyler-narrator-lye[mcp]'"
 _MAX_NAMED = 50
+_STRANGERS: Collection[Touch] = ("outward", "untrusted")
 
 
 class McpOptions(TypedDict, total=False):
@@ -50,6 +51,8 @@ class McpOptions(TypedDict, total=False):
     """Of every tool; "external" unless given."""
     effect: Effect
     """Of every tool; "once" unless given."""
+    touches: Collection[Touch]
+    """What the guard is told of every tool: "untrusted" and "outward" unless given, or what another risk says."""
     trust_annotations: bool
     """Take risk and effect from the hints that the server gives; do that for a server that you trust only."""
 
@@ -213,6 +216,7 @@ class McpServer:
                 risk=risk,
                 effect=effect,
                 timeout_s=self._timeout_s,
+                touches=self._options.get("touches", _STRANGERS if risk == "external" else None),
                 declared=RawSchema(tool.description, tool.schema, origin, version=tool.digest),
             )
         except ValueError as error:
@@ -252,6 +256,9 @@ def _check(options: McpOptions) -> None:
         value: Any = options.get(name)
         if name in options and value not in get_args(allowed):
             raise ConfigurationError(f"{name}={value!r} is not one of {get_args(allowed)}")
+    touches: Any = options.get("touches", ())
+    if isinstance(touches, str) or not set(touches) <= set(get_args(Touch)):
+        raise ConfigurationError(f"touches={touches!r} is not a list of {get_args(Touch)}")
     if not options.get("timeout_s", 1) > 0:
         raise ConfigurationError(f"timeout_s={options.get('timeout_s')!r} must be above 0")
     for name in ("include", "exclude"):

@@ -92,7 +92,7 @@ class Skills:
     @property
     def tools(self) -> list[Tool]:
         """One tool, `read_skill(name, file=None)`: risk and effect "read"."""
-        return [tool(name="read_skill", risk="read", effect="read")(self._read_skill)]
+        return [tool(name="read_skill", risk="read", effect="read", touches=())(self._read_skill)]
 
     def _read_skill(self, name: str, file: str | None = None) -> str:
         """Read a skill: the instructions for a kind of task. Do it before you begin with such a task.

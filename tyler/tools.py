@@ -83,6 +83,7 @@ class ToolContext:
 
     The model neither sees nor sets it. `idempotency_key` is the same when an interrupted call runs again;
     `deps` is whatever the application passed to the run. The stores are the thread's owner's, if it has one.
+    `touched`: what the conversation has touched so far, of "private", "untrusted" and "outward".
     """
 
     thread_id: str
@@ -92,6 +93,7 @@ class ToolContext:
     file_store: FileStore | None = None
     deps: Any = None
     thread_store: ThreadStore | None = None
+    touched: frozenset[Touch] = frozenset()
     on_progress: Callable[[object], None] = field(default=_nobody, repr=False)
 
     def progress(self, data: object) -> None:
@@ -166,7 +168,10 @@ class Tool:
         """What a call with these arguments touches, of "private", "untrusted" and "outward"."""
         if self.touches is None:
             return _touches_by_risk(self.risk, self.effect)
-        found = self.touches(arguments) if callable(self.touches) else self.touches
+        try:
+            found = self.touches(arguments) if callable(self.touches) else self.touches
+        except (LookupError, TypeError, ValueError, AttributeError):  # of arguments that do not fit
+            return frozenset(get_args(Touch))
         return _check_touches(self.name, found)
 
     def check(self, arguments: str) -> None:

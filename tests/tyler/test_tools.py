@@ -163,7 +163,7 @@ async def test_the_tool_reads_its_context() -> None:
 
     assert (await run(who)).content == (
         '{"thread_id":"t","owner":"ann","call_id":"c","idempotency_key":"k","file_store":null,"deps":{"db":1},'
-        '"thread_store":null}'
+        '"thread_store":null,"touched":[]}'
     )
 
 

@@ -27,6 +27,8 @@ class Approver:
             return None
         self._screen.end()
         self._screen.note(f"{request.tool_name} ({request.risk}) wants to run with\n{exactly(request.arguments)}")
+        if request.reason:
+            self._screen.note(f"It is asked about, for {request.reason}.")
         answer = await _answer(f"Run {request.tool_name}? [y]es, [n]o, [a]lways in this session, or why not: ")
         self._screen.begin()
         if answer.lower() in ("a", "always"):
