@@ -14,8 +14,8 @@ PUBLIC = {
     "narrator": """
         ApprovalNotFound Attachment ConfigurationError Conflict DockerError FileNotFound FileStore
         FileStoreMissing FileTooLarge GarbageReport InitReport LeaseLost Message MessageConflict
-        MessagesNotLoaded NarratorError OwnerMismatch PendingCall SchemaError StoreStatus StoreUnavailable
-        Thread ThreadBusy ThreadConflict ThreadNotFound ThreadStore ThreadSummary ToolCall Turn Usage
+        MessagesNotLoaded NarratorError OwnerMismatch PendingCall SchemaError SearchHit SearchPage StoreStatus
+        StoreUnavailable Thread ThreadBusy ThreadConflict ThreadNotFound ThreadStore ThreadSummary ToolCall Turn Usage
     """,
     "tyler": """
         Agent ApprovalNeeded ApprovalNotFound ApprovalRequest Attachment Budget ConfigurationError
