@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from narrator._backend import Backend, Head, Selection, TextRow, ThreadRef, Transaction
 from narrator._match import snippet, words_of
+from narrator._values import clean_text
 
 _PAGE_ROWS = 250  # with what the backends read of one row at once, some 4 million characters
 _MAX_CHARS = 20_000_000  # after so much text a search ends too, however few messages it was
@@ -68,7 +69,7 @@ class _Place(NamedTuple):
                 f"before is {text[:80]!r}, and no search has stopped there; pass a SearchPage's `more`, or leave it out"
             )
         cut = int(match[3])
-        named, id = match[4][:cut], match[4][cut:]
+        named, id = (clean_text(part) for part in (match[4][:cut], match[4][cut:]))
         at = _EPOCH + timedelta(microseconds=int(match[1]))
         position = min(max(int(match[2]), _DONE), _MOST)
         return cls(at, position, named if owner is None else owner, id)

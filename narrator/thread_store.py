@@ -18,7 +18,7 @@ from narrator._backend import Backend, Head, Selection, ThreadRef, Transaction, 
 from narrator._memory import MemoryBackend
 from narrator._saving import Stored
 from narrator._tracked import track
-from narrator._values import check_id, to_json, utc, utc_now
+from narrator._values import check_id, clean_text, to_json, utc, utc_now
 from narrator._writer import ThreadWriter
 from narrator.approval import PendingCall
 from narrator.config import PoolSettings, database_url_from_env, parse_url
@@ -299,7 +299,9 @@ class ThreadStore:
         return f"ThreadStore({self._backend.location!r}{owner})"
 
     async def _head(self, tx: Transaction, thread_id: str) -> Head:
-        if self._owner is not None:
+        if clean_text(thread_id) != thread_id:
+            found = []  # no thread can have it, and a database would choke on it
+        elif self._owner is not None:
             head = await tx.head(ThreadRef(self._owner, thread_id, None))
             found = [head] if head else []
         else:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 import pytest
+from sqlalchemy import event
+from sqlalchemy.pool import Pool
 
 from narrator import (
     Attachment,
@@ -15,6 +18,7 @@ from narrator import (
     SearchPage,
     StoreUnavailable,
     Thread,
+    ThreadNotFound,
     ThreadStore,
     ToolCall,
 )
@@ -166,11 +170,11 @@ async def test_newest_first_and_paged(store: ThreadStore) -> None:
         await keep(store, f"t{number}", "yes 0", "no", "yes 2")
     expected = [f"t{t}.{m}" for t in reversed(range(7)) for m in (2, 0)]
     assert ids((await store.search("yes")).hits) == expected
-    for limit in range(1, 16):
+    for limit in (1, 2, 3, 13, 14, 15):
         pages = await all_pages(store, "yes", limit=limit)
         assert [id for page in pages for id in ids(page.hits)] == expected
         assert all(len(page.hits) <= limit for page in pages)
-    for most in range(1, 23):
+    for most in (1, 2, 4, 20, 21, 22):
         pages = await all_pages(store, "yes", max_messages=most)
         assert [id for page in pages for id in ids(page.hits)] == expected
         assert all(page.searched <= most for page in pages)
@@ -294,13 +298,23 @@ async def test_the_query_is_in_no_statement(sql_url: str) -> None:
         assert "needle" not in str(seen)
 
 
-async def test_no_connection_is_held_between_the_pages(sql_url: str) -> None:
-    """Searches share a pool of one connection with saves, which go on between their pages."""
+async def test_a_connection_is_given_back_after_each_page(sql_url: str) -> None:
     async with await ThreadStore.create(sql_url) as store:
-        await keep(store, "t", *["y" * 10_000] * 500)
-        searches = [asyncio.create_task(store.search("needle")) for _ in range(30)]
-        await asyncio.gather(*(keep(store, f"u{n}", "text") for n in range(10)))
-        assert [(await search).hits for search in searches] == [[]] * 30
+        await keep(store, "t", *["y"] * 600)
+        seen: list[str] = []
+        listeners = [(name, partial(_note, seen, name)) for name in ("checkout", "checkin")]
+        for name, listener in listeners:
+            event.listen(Pool, name, listener)
+        try:
+            await store.search("needle")
+        finally:
+            for name, listener in listeners:
+                event.remove(Pool, name, listener)
+        assert seen == ["checkout", "checkin"] * 3
+
+
+def _note(seen: list[str], name: str, *_: object) -> None:
+    seen.append(name)
 
 
 def test_one_store_is_searched_from_several_loops(sql_url: str) -> None:
@@ -326,6 +340,18 @@ async def test_a_database_that_is_gone_is_no_empty_page(tmp_path) -> None:
         (tmp_path / "gone.db").unlink()
         with pytest.raises(StoreUnavailable):
             await store.search("needle")
+
+
+async def test_an_id_that_cannot_be_is_not_found(store: ThreadStore) -> None:
+    """A database would choke on it."""
+    for view in (store, store.for_owner("ann")):
+        for id in ("a\x00", "\ud800"):
+            with pytest.raises(ThreadNotFound):
+                await view.get_thread(id)
+            with pytest.raises(ThreadNotFound):
+                await view.list_threads(before=id)
+            assert not await view.delete_thread(id)
+            assert (await view.search("x", before=f"1:1:0:{id}", except_thread=id)).hits == []
 
 
 async def test_a_cancelled_search_leaves_the_store_in_order(store: ThreadStore) -> None:
