@@ -18,9 +18,11 @@ from lye.errors import (
     ThreadStoreNeeded,
     UrlRefused,
 )
+from lye.threads import THREAD_TOOLS, thread_tools
 from lye.web import WEB_TOOLS, web_tools
 
 __all__ = [
+    "THREAD_TOOLS",
     "WEB_TOOLS",
     "BrowserFailed",
     "CommandFailed",
@@ -35,5 +37,6 @@ __all__ = [
     "SearchFailed",
     "ThreadStoreNeeded",
     "UrlRefused",
+    "thread_tools",
     "web_tools",
 ]

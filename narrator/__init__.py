@@ -25,6 +25,7 @@ from narrator.errors import (
 from narrator.file_store import FileStore
 from narrator.message import Message, ToolCall, Usage
 from narrator.reports import InitReport, StoreStatus
+from narrator.search import SearchHit, SearchPage
 from narrator.thread import Thread, ThreadSummary
 from narrator.thread_store import ThreadStore
 from narrator.turn import Turn
@@ -49,6 +50,8 @@ __all__ = [
     "OwnerMismatch",
     "PendingCall",
     "SchemaError",
+    "SearchHit",
+    "SearchPage",
     "StoreStatus",
     "StoreUnavailable",
     "Thread",

@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 from narrator._codec import StoredMessage
 
 T = TypeVar("T")
+TEXT_CHARS = 16_000  # longer texts are read one by one
 CallState = Literal["awaiting", "approved", "denied", "started", "finished"]
 
 
@@ -106,6 +107,23 @@ class Asked(NamedTuple):
     reason: str | None
 
 
+class TextRow(NamedTuple):
+    """What a search reads of a message; `thread` is the thread's row key.
+
+    `text`: what a user or assistant said; with `is_parts` the JSON that has it. None where there is none, or where its
+    `chars` are more than were asked for.
+    """
+
+    thread: int
+    position: int
+    id: str
+    role: str
+    text: str | None
+    is_parts: bool
+    chars: int
+    created_at: datetime
+
+
 @dataclass(frozen=True)
 class Selection:
     """Which threads a listing or purge is about; all conditions must hold."""
@@ -193,6 +211,11 @@ class Transaction(Protocol):
         """Decide a question, or change the decision while it is not used; None if there is no such question."""
 
     async def select(self, selection: Selection) -> list[Head]: ...
+    async def texts(
+        self, keys: Sequence[int], before: int | None, limit: int, *, max_chars: int | None = TEXT_CHARS
+    ) -> list[TextRow]:
+        """Rows of these threads, each thread's last message first; with `before`, those in front of this position."""
+
     async def delete_thread(self, key: int) -> bool: ...
     async def counts(self, owner: str | None) -> tuple[int, int, int]:
         """Threads, messages, files; of all owners with None."""

@@ -13,6 +13,7 @@ from narrator.message import Message, ToolCall, Usage
 
 _FIELDS = set(Message.model_fields)  # shared by all loaded messages: it holds every field, so nothing changes it
 
+PARTS = '{"parts":'  # how the detail of a message begins whose content is a list
 _NO_DETAIL: dict[str, Any] = {}
 
 

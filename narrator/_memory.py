@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from narrator._backend import Head, Lease, Selection, T, ThreadRef, Waiting, metadata_digest
-from narrator._codec import StoredMessage
+from narrator._backend import TEXT_CHARS, Head, Lease, Selection, T, TextRow, ThreadRef, Waiting, metadata_digest
+from narrator._codec import PARTS, StoredMessage
 from narrator._memory_calls import CallRows
 from narrator._values import utc_now
 
@@ -262,6 +262,17 @@ class MemoryTransaction(CallRows):
         chosen.sort(key=lambda head: (head.updated_at, head.key), reverse=True)
         return chosen[: selection.limit]
 
+    async def texts(
+        self, keys: Sequence[int], before: int | None, limit: int, *, max_chars: int | None = TEXT_CHARS
+    ) -> list[TextRow]:
+        found: list[TextRow] = []
+        for key in sorted(keys, reverse=True):
+            rows = self._threads[key]
+            end = len(rows.order) if before is None else bisect_left(rows.order, (before, ""))
+            ids = [id for _, id in rows.order[max(end - limit, 0) : end]]
+            found += [_text_row(key, rows.messages[id], max_chars) for id in reversed(ids)]
+        return found[:limit]
+
     async def delete_thread(self, key: int) -> bool:
         rows = self._threads.pop(key, None)
         if rows is None:
@@ -315,3 +326,11 @@ class MemoryTransaction(CallRows):
     def _put_in(thread: _ThreadRows, row: StoredMessage) -> None:
         thread.messages[row.id] = row
         insort(thread.order, (row.position, row.id))
+
+
+def _text_row(key: int, row: StoredMessage, max_chars: int | None) -> TextRow:
+    is_parts = row.content is None and (row.detail or "").startswith(PARTS)
+    said = (row.detail if is_parts else row.content) if row.role in ("user", "assistant") else None
+    chars = len(said or "")
+    text = None if max_chars is not None and chars > max_chars else said
+    return TextRow(key, row.position, row.id, row.role, text, is_parts, chars, row.created_at)

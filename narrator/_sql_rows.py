@@ -22,10 +22,11 @@ from sqlalchemy import (
     update,
 )
 
-from narrator._backend import Head, Lease, Selection, ThreadRef, Waiting, metadata_digest
+from narrator._backend import TEXT_CHARS, Head, Lease, Selection, TextRow, ThreadRef, Waiting, metadata_digest
 from narrator._codec import StoredMessage
 from narrator._schema import files, message_files, messages, thread_metadata, threads, waiting
 from narrator._sql_calls import SqlCalls
+from narrator._sql_texts import read_texts
 
 _HEAD = [threads.c[name] for name in Head._fields]
 _ROW = [messages.c[name] for name in StoredMessage._fields]
@@ -265,6 +266,11 @@ class SqlTransaction(SqlCalls):
         query = _selected(select(*_HEAD), selection)
         query = query.order_by(threads.c.updated_at.desc(), threads.c.key.desc()).limit(selection.limit)
         return [Head._make(row) for row in await self._connection.execute(query)]
+
+    async def texts(
+        self, keys: Sequence[int], before: int | None, limit: int, *, max_chars: int | None = TEXT_CHARS
+    ) -> list[TextRow]:
+        return await read_texts(self._connection, keys, before, limit, max_chars)
 
     async def delete_thread(self, key: int) -> bool:
         return bool((await self._connection.execute(delete(threads).where(threads.c.key == key))).rowcount)

@@ -200,8 +200,45 @@ async def listings_are_newest_first_and_paged(store: ThreadStore) -> None:
     assert await store.purge(older_than=timedelta(0)) == 7
 
 
+async def a_search_finds_all_words_newest_first(store: ThreadStore) -> None:
+    """Of users and assistants; folded as Unicode says, whatever the database's locale; nothing is a pattern."""
+    texts = ("Order 4711: STRASSE", "order", "4711 100%_\\'")
+    for i in range(3):
+        await store.save_thread(Thread(id=f"t{i}", title=f"T{i}", messages=[_said("m"), *map(_heard, texts)]))
+    first = await store.search("4711", limit=3)
+    assert [hit.thread_id for hit in first.hits] == ["t2", "t2", "t1"]
+    assert (first.hits[0].thread_title, first.hits[0].role) == ("T2", "assistant")
+    assert first.more is not None
+    rest = await store.search("4711", before=first.more)
+    assert (len(rest.hits), rest.more) == (3, None)
+    for query, count in (("ORDER straße", 3), ("order", 6), ("%_\\'", 3), ("%", 3), ("7_1", 0), ("o.der", 0)):
+        page = await store.search(query)
+        assert (len(page.hits), page.searched, page.more) == (count, 12, None)
+    assert (await store.search("order", except_thread="t1", max_messages=4)).searched == 4
+    await _refuses(ValueError, store.search(" "))
+
+
+def _heard(text: str) -> Message:
+    return Message(role="assistant", content=text)
+
+
+async def a_search_reads_threads_of_any_size(store: ThreadStore) -> None:
+    sizes = (3, 0, 260, 1)
+    for i, size in enumerate(sizes):
+        await store.save_thread(Thread(id=f"t{i}", messages=[_said(f"m{i}.{n}") for n in range(size)]))
+    expected = [f"m{i}.{n}" for i in reversed(range(4)) for n in reversed(range(sizes[i]))]
+    for most in (50, 10_000):
+        found: list[str] = []
+        more: str | None = None
+        while more is not None or not found:
+            page = await store.search("text", limit=300, max_messages=most, before=more)
+            found += [hit.message_id for hit in page.hits]
+            more = page.more
+        assert found == expected
+
+
 async def owners_are_apart(store: ThreadStore) -> None:
-    """P15: threads, files, listings."""
+    """P15: threads, files, listings, search hits."""
     ann, bob = store.for_owner("ann"), store.for_owner("bob")
     attachment = Attachment(filename="a.txt", content=b"ann's")
     thread = Thread(id="t", messages=[_said("m", attachments=[attachment])])
@@ -210,6 +247,8 @@ async def owners_are_apart(store: ThreadStore) -> None:
     await _refuses(OwnerMismatch, bob.save_thread(thread))
     assert not await bob.delete_thread("t")
     assert await bob.list_threads() == []
+    assert (await bob.search("text")).searched == 0
+    assert [hit.message_id for hit in (await ann.search("text")).hits] == ["m"]
     assert bob.file_store is not None
     await _refuses(FileNotFound, bob.file_store.get(attachment.file_id))
     await bob.save_thread(Thread(id="t"))
@@ -284,6 +323,8 @@ _BODIES = [
     metadata_merges_by_key,
     filters_are_typed,
     listings_are_newest_first_and_paged,
+    a_search_finds_all_words_newest_first,
+    a_search_reads_threads_of_any_size,
     owners_are_apart,
     one_run_has_the_turn,
     a_decision_is_used_once,

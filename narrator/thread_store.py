@@ -18,7 +18,7 @@ from narrator._backend import Backend, Head, Selection, ThreadRef, Transaction, 
 from narrator._memory import MemoryBackend
 from narrator._saving import Stored
 from narrator._tracked import track
-from narrator._values import check_id, to_json, utc, utc_now
+from narrator._values import check_id, clean_text, to_json, utc, utc_now
 from narrator._writer import ThreadWriter
 from narrator.approval import PendingCall
 from narrator.config import PoolSettings, database_url_from_env, parse_url
@@ -26,6 +26,7 @@ from narrator.errors import ConfigurationError, OwnerMismatch, ThreadNotFound
 from narrator.file_store import FileStore
 from narrator.message import Message
 from narrator.reports import InitReport, StoreStatus
+from narrator.search import Search, SearchPage
 from narrator.thread import Thread, ThreadSummary
 from narrator.turn import Turn, take_turn
 
@@ -221,6 +222,26 @@ class ThreadStore:
         heads, values = await self._backend.run(work, write=False)
         return [_refresh.summary(head, values.get(head.key, {})) for head in heads]
 
+    async def search(
+        self,
+        query: str,
+        *,
+        limit: int = 20,
+        before: str | None = None,
+        except_thread: str | None = None,
+        max_messages: int = 10_000,
+    ) -> SearchPage:
+        """The messages of users and assistants whose text has all words of the query, the newest first.
+
+        A word is found inside of others, in whatever case (Unicode's case folding), and stands for itself: there are
+        no patterns. Newest first: the threads as `list_threads` has them, in each the last message first. One search
+        looks at up to `max_messages` messages (and 20 million characters); `before`: the page's `more`, to go on from
+        there. `except_thread`: the id of one that is left out. Raises ValueError for a query without words, with more
+        than 20, or of more than 200 characters.
+        """
+        search = Search(self._backend, self._owner, query, except_thread)
+        return await search.run(limit, before, max_messages)
+
     async def purge(self, *, older_than: timedelta, dry_run: bool = False) -> int:
         """Delete the threads last saved longer than this ago, one transaction each; how many (there would be)."""
         if older_than < timedelta(0):
@@ -278,7 +299,9 @@ class ThreadStore:
         return f"ThreadStore({self._backend.location!r}{owner})"
 
     async def _head(self, tx: Transaction, thread_id: str) -> Head:
-        if self._owner is not None:
+        if clean_text(thread_id) != thread_id:
+            found = []  # no thread can have it, and a database would choke on it
+        elif self._owner is not None:
             head = await tx.head(ThreadRef(self._owner, thread_id, None))
             found = [head] if head else []
         else:

@@ -14,8 +14,8 @@ PUBLIC = {
     "narrator": """
         ApprovalNotFound Attachment ConfigurationError Conflict DockerError FileNotFound FileStore
         FileStoreMissing FileTooLarge GarbageReport InitReport LeaseLost Message MessageConflict
-        MessagesNotLoaded NarratorError OwnerMismatch PendingCall SchemaError StoreStatus StoreUnavailable
-        Thread ThreadBusy ThreadConflict ThreadNotFound ThreadStore ThreadSummary ToolCall Turn Usage
+        MessagesNotLoaded NarratorError OwnerMismatch PendingCall SchemaError SearchHit SearchPage StoreStatus
+        StoreUnavailable Thread ThreadBusy ThreadConflict ThreadNotFound ThreadStore ThreadSummary ToolCall Turn Usage
     """,
     "tyler": """
         Agent ApprovalNeeded ApprovalNotFound ApprovalRequest Attachment Budget ConfigurationError
@@ -30,7 +30,7 @@ PUBLIC = {
     "lye": """
         BrowserFailed CommandFailed CommandRefused ExtraNeeded FetchFailed FileFailed FileStoreNeeded LyeError
         MediaFailed PathRefused SearchFailed ThreadStoreNeeded UrlRefused
-        WEB_TOOLS web_tools
+        THREAD_TOOLS WEB_TOOLS thread_tools web_tools
     """,
 }
 

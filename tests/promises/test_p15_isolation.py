@@ -46,6 +46,37 @@ async def test_two_owners_have_threads_of_one_id(store: ThreadStore) -> None:
         await store.get_thread("t")
 
 
+async def test_a_search_finds_ones_own_only(store: ThreadStore) -> None:
+    """Through whatever door: pages, places of others' searches, ids of others' threads, long and many messages."""
+    ann, bob = await two_owners(store)
+    await store.save_thread(Thread(id="nobody's", messages=[said("nobody's")]))
+    await bob.save_thread(Thread(id="long", messages=[said("bob's " + "x" * 20_000)]))
+    many = [Message(role="user", content=f"bob's {n}") for n in range(600)]
+    await bob.save_thread(Thread(id="many", messages=many))
+    page = await ann.search("'s")
+    assert ([(hit.owner, hit.thread_id, hit.snippet) for hit in page.hits], page.searched, page.more) == (
+        [("ann", "t", "ann's")],
+        1,
+        None,
+    )
+    assert (await ann.search("bob's")).hits == []
+    for view in (bob, store):  # where their searches stop, for hers
+        page_of, places = await view.search("'s", limit=50), []
+        while page_of.more is not None:
+            places.append(page_of.more)
+            page_of = await view.search("'s", limit=50, before=page_of.more)
+        assert len(places) == 12
+        for place in places:
+            found = await ann.search("'s", before=place)
+            assert {hit.owner for hit in found.hits} <= {"ann"}
+            assert found.searched <= 1
+    for id in ("many", "long", "nobody's", "made up"):
+        assert await ann.search("'s", except_thread=id) == page
+    whole = await store.search("'s", limit=1_000)
+    assert {hit.owner for hit in whole.hits} == {"ann", "bob", None}
+    assert len(whole.hits) == 604
+
+
 async def test_a_view_does_not_see_unowned_or_other_threads(store: ThreadStore) -> None:
     ann, bob = store.for_owner("ann"), store.for_owner("bob")
     await store.save_thread(Thread(id="nobody's"))
