@@ -176,7 +176,7 @@ async def test_a_run_cut_by_a_timeout_keeps_what_ended_and_says_what_is_unknown(
         await run_out_of_time()
     results = [m for m in (await store.get_thread("t")).messages if m.role == "tool"]
     assert [m.text for m in results] == [CANCELLED_UNKNOWN, "quick result"]
-    assert [m.metadata for m in results] == [{"failed": True}, {}]
+    assert [m.metadata for m in results] == [{"failed": True}, {"touches": ["private"]}]
     result = await agent.go(thread)
     assert result.content == "next"
     assert_whole(result.thread)

@@ -7,12 +7,12 @@ import re
 from typing import Any
 
 from narrator import Attachment, Message, Thread, ToolCall, Usage
-from tyler._steps import FAILED, INTERRUPTED
+from tyler._steps import FAILED, INTERRUPTED, TOUCHES
 from tyler.budget import Budget
 from tyler.testing._code import Call, calls_in, source
 from tyler.testing._record import exchanges_of
 
-_KEPT_METADATA = (INTERRUPTED, FAILED, "finish")  # what a run reads
+_KEPT_METADATA = (INTERRUPTED, FAILED, TOUCHES, "finish")  # what a run reads
 _HEAD = '''"""A recorded conversation, replayed without a model and without running tools.
 
 It holds what people, models and tools said, word for word. Take out what must not be
@@ -95,7 +95,7 @@ def _message(message: Message) -> Call:
         "tool_call_id": message.tool_call_id,
         "attachments": [_attachment(attachment) for attachment in message.attachments],
         "metadata": {
-            key: value for key in _KEPT_METADATA if isinstance(value := message.metadata.get(key), str | bool)
+            key: value for key in _KEPT_METADATA if isinstance(value := message.metadata.get(key), str | bool | list)
         },
         "usage": message.usage and _usage(message.usage),
     }
