@@ -18,10 +18,12 @@ from lye.errors import (
     ThreadStoreNeeded,
     UrlRefused,
 )
+from lye.search import Brave, SearxNG
 from lye.web import WEB_TOOLS, web_tools
 
 __all__ = [
     "WEB_TOOLS",
+    "Brave",
     "BrowserFailed",
     "CommandFailed",
     "CommandRefused",
@@ -33,6 +35,7 @@ __all__ = [
     "MediaFailed",
     "PathRefused",
     "SearchFailed",
+    "SearxNG",
     "ThreadStoreNeeded",
     "UrlRefused",
     "web_tools",

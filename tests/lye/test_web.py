@@ -21,6 +21,7 @@ from narrator.file_store import FileStore
 from tests.lye.local_server import LocalServer
 from tyler.tools import Tool, ToolContext, ToolResult, run_tool
 
+FIELDS = (["url", "page", "links"], ["url", "filename"], ["query", "max_results"])
 LOCAL = web_tools(allow_hosts=["127.0.0.1"])
 
 
@@ -33,10 +34,11 @@ def test_the_tools_say_what_they_do_risk_and_take() -> None:
     assert [(tool.name, tool.risk, tool.effect) for tool in WEB_TOOLS] == [
         ("fetch_page", "external", "read"),
         ("download_file", "external", "idempotent"),
+        ("search_web", "external", "read"),
     ]
-    for tool, names in zip(WEB_TOOLS, (["url", "page"], ["url", "filename"]), strict=True):
+    for tool, names in zip(WEB_TOOLS, FIELDS, strict=True):
         assert list(tool.parameters["properties"]) == names
-        assert tool.parameters["required"] == ["url"]
+        assert tool.parameters["required"] == names[:1]
         assert all("description" in field for field in tool.parameters["properties"].values())
 
 
