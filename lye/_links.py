@@ -9,7 +9,6 @@ from urllib.parse import urljoin
 
 from lye._clean import clean
 from lye._url import parse_url
-from lye.errors import UrlRefused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -80,12 +79,12 @@ class _Links:
 
     def _absolute(self, href: str) -> str:
         """The address in its one form, "" for what is no other place of the web."""
-        if href.strip().startswith("#") or len(href) > _MAX_URL_CHARS:
+        if not href.strip() or len(href) > _MAX_URL_CHARS:
             return ""
         try:
             address = str(parse_url(urljoin(self._base, href.strip())))
-        except (UrlRefused, ValueError):
+        except ValueError:  # UrlRefused is one
             return ""
-        if len(address) > _MAX_URL_CHARS:
+        if len(address) > _MAX_URL_CHARS or address == self._page:
             return ""
         return address.translate({ord("("): "%28", ord(")"): "%29", ord("<"): "%3C", ord(">"): "%3E"})
