@@ -1,20 +1,23 @@
 """Work that could take minutes or all memory, in a process of its own: what a thread cannot stop, this can.
 
-The child gets its question on stdin and answers on stdout. It sees no secret of the environment, and no proxy.
+The child gets its question on stdin and answers on stdout, in JSON. It sees no secret of the environment, and no proxy.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import sys
+from collections.abc import Callable
+from typing import Any
 
 _MAX_CPU_S = 60  # for a process whose parent was killed; a living parent kills it at its own time-out
 
 
-async def ask_child(serve: str, question: bytes, max_memory_bytes: int) -> bytes | None:
-    """What the function `serve` ("module:function") wrote to stdout; None if it needed more memory or failed.
+async def ask_child(serve: str, question: bytes, max_memory_bytes: int) -> Any:
+    """What the function `serve` ("module:function") gave `answer`; None if it needed more memory or failed.
 
     Cancelled, it leaves no process behind.
     """
@@ -34,11 +37,21 @@ async def ask_child(serve: str, question: bytes, max_memory_bytes: int) -> bytes
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.wait()
-    return output if process.returncode == 0 else None
+    try:
+        return json.loads(output) if process.returncode == 0 else None
+    except ValueError:  # it ended before its answer did
+        return None
 
 
-def limit_self() -> None:
-    """The child's first act: the memory that its parent allows it, and 60 s of CPU."""
+def answer(work: Callable[[bytes], object]) -> None:
+    """The child's whole life: the question's bytes to `work`, what that returns to the parent as JSON."""
+    _limit_self()
+    with os.fdopen(os.dup(1), "wb") as parent:
+        os.dup2(2, 1)  # what a library prints is no part of the answer
+        parent.write(json.dumps(work(sys.stdin.buffer.read())).encode())
+
+
+def _limit_self() -> None:
     try:
         import resource
     except ImportError:  # Windows has no such limits; the time-out holds there as well

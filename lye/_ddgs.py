@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from typing import Any
 
-from lye._child import ask_child, limit_self
+from lye._child import answer, ask_child
 from lye._extras import load, require
 from lye.errors import SearchFailed
 
@@ -29,24 +28,21 @@ async def search_duckduckgo(
     question = {"query": query, "max_results": max_results, "proxy": proxy}
     try:
         async with asyncio.timeout(timeout_s) as deadline:
-            output = await ask_child("lye._ddgs:serve", json.dumps(question).encode(), _MAX_MEMORY_BYTES)
+            answered = await ask_child("lye._ddgs:serve", json.dumps(question).encode(), _MAX_MEMORY_BYTES)
     except TimeoutError as error:
         if not deadline.expired():
             raise
         raise SearchFailed(f"DuckDuckGo did not answer within {timeout_s:g} s; {_NEXT}") from error
-    if output is None:
+    if answered is None:
         raise SearchFailed(f"DuckDuckGo's answer could not be read; {_NEXT}")
-    answer = json.loads(output)
-    if "failure" in answer:
-        raise SearchFailed(f"DuckDuckGo gave no answer ({answer['failure']}); {_NEXT}")
-    return [(title, url, snippet) for title, url, snippet in answer["found"]]
+    if "failure" in answered:
+        raise SearchFailed(f"DuckDuckGo gave no answer ({answered['failure']}); {_NEXT}")
+    return [(title, url, snippet) for title, url, snippet in answered["found"]]
 
 
 def serve() -> None:
-    """The process's work: a question as JSON on stdin, results or a failure as JSON on stdout."""
-    limit_self()
-    question = json.loads(sys.stdin.buffer.read())
-    sys.stdout.write(json.dumps(_search(load("ddgs", "search"), **question)))
+    """The process's work: results, or a failure."""
+    answer(lambda question: _search(load("ddgs", "search"), **json.loads(question)))
 
 
 def _search(ddgs: Any, query: str, max_results: int, proxy: str | None) -> dict[str, object]:

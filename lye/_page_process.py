@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from dataclasses import asdict
 
-from lye._child import ask_child, limit_self
+from lye._child import answer, ask_child
 from lye._page import Page, is_slow, read_page
 from lye.errors import FetchFailed
 
@@ -27,24 +26,25 @@ async def read_page_aside(
     if not is_slow(body, content_type):
         return await asyncio.to_thread(read_page, body, content_type, url, links)
     question = json.dumps({"content_type": content_type, "url": url, "links": links}).encode() + b"\n" + body
-    output = await ask_child("lye._page_process:serve", question, max_memory_bytes)
-    if output is None:
+    found = await ask_child("lye._page_process:serve", question, max_memory_bytes)
+    if found is None:
         raise FetchFailed(
             f"{url!r} is damaged, or could not be read within {max_memory_bytes:,} bytes of memory; use another"
             " page, or call download_file to keep it as a file"
         )
-    answer = json.loads(output)
-    if "failure" in answer:
-        raise FetchFailed(answer["failure"])
-    return Page(**answer)
+    if "failure" in found:
+        raise FetchFailed(found["failure"])
+    return Page(**found)
 
 
 def serve() -> None:
-    """The process's work: a question on stdin, a Page as JSON on stdout, or why there is none."""
-    limit_self()
-    question = json.loads(sys.stdin.buffer.readline())
+    """The process's work: a Page, or why there is none."""
+    answer(_read)
+
+
+def _read(question: bytes) -> dict[str, str]:
+    head, _, body = question.partition(b"\n")
     try:
-        answer = asdict(read_page(sys.stdin.buffer.read(), **question))
+        return asdict(read_page(body, **json.loads(head)))
     except FetchFailed as error:
-        answer = {"failure": str(error)}
-    sys.stdout.write(json.dumps(answer))
+        return {"failure": str(error)}
