@@ -134,12 +134,14 @@ class Fetcher:
         """
         import httpcore
 
+        from lye._network import Network
+
         addresses = await self._checked_addresses(target)
-        context = self.ssl_context
-        if context is None:
-            context = await asyncio.to_thread(_default_ssl_context)
-        network = await _through(self.proxy) if self.proxy else None
-        async with httpcore.AsyncConnectionPool(ssl_context=context, network_backend=network) as pool:
+        usual = await asyncio.to_thread(_default_ssl_context)
+        async with (
+            Network(self.proxy, usual) as network,
+            httpcore.AsyncConnectionPool(self.ssl_context or usual, network_backend=network) as pool,
+        ):
             response = await self._first_to_answer(pool, target, addresses, headers)
             try:
                 yield response
@@ -202,12 +204,6 @@ class Fetcher:
             headers=list(({"Host": target.authority} | _HEADERS | dict(headers)).items()),
             extensions={"sni_hostname": target.host, "timeout": timeouts},
         )
-
-
-async def _through(proxy: Proxy) -> httpcore.AsyncNetworkBackend:
-    from lye._tunnel import Tunnel
-
-    return Tunnel(proxy, await asyncio.to_thread(_default_ssl_context))
 
 
 def _header(response: httpcore.Response, name: bytes) -> str:

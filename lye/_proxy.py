@@ -1,4 +1,4 @@
-"""A proxy that the developer names. How connections go through it is `_tunnel.py`'s."""
+"""A proxy that the developer names. How connections go through it is `_network.py`'s."""
 
 from __future__ import annotations
 
