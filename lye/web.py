@@ -6,6 +6,7 @@ How a request is kept safe is `_fetch.py`'s, how a page becomes text `_page.py`'
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import tempfile
 from collections.abc import AsyncIterator, Sequence
@@ -136,7 +137,10 @@ async def _download_file(
 
 def _open_temporary() -> BinaryIO:
     """A file object, not a descriptor: closed after a cancellation, it waits for a write still in its thread."""
-    return cast(BinaryIO, tempfile.NamedTemporaryFile(prefix="lye-", delete=False))
+    try:
+        return cast(BinaryIO, tempfile.NamedTemporaryFile(prefix="lye-", delete=False))
+    except OSError as error:
+        raise _not_kept(error) from error
 
 
 async def _write(body: AsyncIterator[bytes], file: BinaryIO) -> None:
@@ -154,14 +158,21 @@ def _write_now(file: BinaryIO, data: bytes) -> None:
         file.write(data)
         file.flush()
     except OSError as error:
-        raise FetchFailed(f"the file could not be kept ({error}); free some disk space and try again") from error
+        raise _not_kept(error) from error
+
+
+def _not_kept(error: OSError) -> FetchFailed:
+    """Without the error's own words, which name a folder of this machine."""
+    return FetchFailed(
+        f"the file could not be kept on the disk ({error.strerror}); the developer has to look at its space"
+        " and the temporary folder"
+    )
 
 
 def _remove(file: BinaryIO, path: Path) -> None:
-    try:
+    with contextlib.suppress(OSError):  # what could not be written is tried again here, and is not wanted any more
         file.close()
-    finally:
-        path.unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
 
 
 def file_name(answer: Answer, wanted: str | None = None) -> str:
