@@ -178,7 +178,7 @@ class Fetcher:
         for address in others:
             try:
                 return await pool.handle_async_request(self._request(target, address, headers))
-            except (httpcore.ConnectError, httpcore.ConnectTimeout):
+            except (httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.ProxyError):
                 continue
         return await pool.handle_async_request(self._request(target, last, headers))
 

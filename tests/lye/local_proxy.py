@@ -30,7 +30,12 @@ class LocalProxy:
                     self.request.sendall(answer)
                     return
                 host, _, port = head.split(b" ")[1].decode().rpartition(":")
-                with socket.create_connection((host.strip("[]"), int(port)), timeout=5) as there:
+                try:
+                    there = socket.create_connection((host.strip("[]"), int(port)), timeout=5)
+                except OSError:
+                    self.request.sendall(b"HTTP/1.1 502 Bad Gateway\r\n\r\n")
+                    return
+                with there:
                     self.request.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
                     relay(self.request, there)
 

@@ -74,6 +74,14 @@ async def test_a_proxy_that_opens_no_tunnel_is_a_failure(server: LocalServer, an
     assert server.requests == []
 
 
+async def test_an_address_that_the_proxy_cannot_reach_is_followed_by_the_next_one(server: LocalServer) -> None:
+    server.serve("/", "alive")
+    names = Names(site_example=[["127.0.0.3", "127.0.0.1"]])
+    with LocalProxy() as proxy:
+        fetcher = Fetcher(Rules.of(["site.example"]), resolve=names, proxy=Proxy.parse(proxy.url()))
+        assert (await fetch(fetcher, server.url(host="site.example")))[1] == b"alive"
+
+
 def test_no_password_is_in_a_repr() -> None:
     proxy = Proxy.parse("http://me:hunter2@proxy.example:3128")
     shown = repr(Fetcher(proxy=proxy)) + repr(web_tools(proxy="http://me:hunter2@proxy.example:3128"))
