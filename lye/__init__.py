@@ -19,11 +19,13 @@ from lye.errors import (
     UrlRefused,
 )
 from lye.threads import THREAD_TOOLS, thread_tools
+from lye.search import Brave, SearxNG
 from lye.web import WEB_TOOLS, web_tools
 
 __all__ = [
     "THREAD_TOOLS",
     "WEB_TOOLS",
+    "Brave",
     "BrowserFailed",
     "CommandFailed",
     "CommandRefused",
@@ -35,6 +37,7 @@ __all__ = [
     "MediaFailed",
     "PathRefused",
     "SearchFailed",
+    "SearxNG",
     "ThreadStoreNeeded",
     "UrlRefused",
     "thread_tools",

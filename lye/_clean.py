@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 
-# Controls but \n and \t; direction overrides and tag characters, which hide text from the people who approve it.
-_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff\U000e0000-\U000e007f]")
+# Controls but \n and \t; direction overrides; tags and other characters without a shape, which hide text from the
+# people who approve it; and long runs of joiners and variation selectors, of which emoji need two at most.
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff]"
+    "|[\u200b-\u200f\ufe00-\ufe0f]{3,}"
+)
 
 
 def clean(text: str) -> str:

@@ -6,6 +6,7 @@ plain body of the same limit.
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Protocol
@@ -14,6 +15,7 @@ from lye.errors import FetchFailed
 
 ACCEPTED_ENCODINGS = "gzip, deflate"
 _PIECE_BYTES = 1 << 16
+_BREATH_PIECES = 500  # a server may send 11,000 chunks of one byte in a packet: others get their turn between them
 _FEED_BYTES = 1 << 12  # small, since each member of a gzip body copies what is left of what it was fed
 
 
@@ -29,9 +31,12 @@ async def decode(raw: AsyncIterator[bytes], encoding: str, max_bytes: int, what:
     ends early, and for an encoding other than gzip and deflate or more than one.
     """
     decoder = _decoder(encoding, what)
-    received = produced = 0
+    received = produced = count = 0
     try:
         async for piece in raw:
+            count += 1
+            if count % _BREATH_PIECES == 0:
+                await asyncio.sleep(0)
             received += len(piece)
             check_size(received, max_bytes, what)
             for start in range(0, len(piece), _FEED_BYTES):

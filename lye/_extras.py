@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from types import ModuleType
 
 from lye.errors import ExtraNeeded
@@ -18,7 +19,21 @@ def load(module: str, extra: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != module.partition(".")[0]:
             raise
-        raise ExtraNeeded(
-            f"{module!r} is not installed, and this tool needs it;"
-            f" the developer can install it with: pip install 'tyler-narrator-lye[{extra}]'"
-        ) from error
+        raise _missing(module, extra) from error
+
+
+def require(module: str, extra: str) -> None:
+    """ExtraNeeded as `load` raises it, for a module that another process will import; imports nothing itself."""
+    try:
+        found = importlib.util.find_spec(module)
+    except ValueError:  # None in sys.modules: somebody barred it
+        found = None
+    if found is None:
+        raise _missing(module, extra)
+
+
+def _missing(module: str, extra: str) -> ExtraNeeded:
+    return ExtraNeeded(
+        f"{module!r} is not installed, and this tool needs it;"
+        f" the developer can install it with: pip install 'tyler-narrator-lye[{extra}]'"
+    )

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from lye._clean import clean
 from lye._html import read_html
+from lye._links import read_links
+from lye._pdf import read_pdf
 from lye.errors import FetchFailed
 
 PAGE_CHARS = 20_000
@@ -48,11 +50,17 @@ class Page:
         return "\n".join(header) + "\n\n" + (body or "(the page has no text)")
 
 
-def read_page(body: bytes, content_type: str, url: str) -> Page:
-    """The page that the bytes hold. See `is_slow`. FetchFailed for other than text."""
+def read_page(body: bytes, content_type: str, url: str, links: bool = False) -> Page:
+    """The page that the bytes hold, or the list of its links. See `is_slow`. FetchFailed for other than text."""
     media_type = _media_type(body, content_type)
-    if media_type in _HTML_TYPES:
+    if links and media_type not in _HTML_TYPES:
+        raise FetchFailed(f"{url!r} is {media_type[:100]!r}, which has no list of links; call with links=false")
+    if links:
+        title, text = "", read_links(_decode_text(body, content_type, is_html=True), url)
+    elif media_type in _HTML_TYPES:
         title, text = read_html(_decode_text(body, content_type, is_html=True), url)
+    elif media_type == "application/pdf":
+        title, text = read_pdf(body, url)
     elif _TEXT_TYPES.fullmatch(media_type):
         title, text = "", _decode_text(body, content_type, is_html=False)
     else:
@@ -64,8 +72,9 @@ def read_page(body: bytes, content_type: str, url: str) -> Page:
 
 def is_slow(body: bytes, content_type: str) -> bool:
     """Whether `read_page` could take longer than about a second."""
+    media_type = _media_type(body, content_type)
     is_large = len(body) > _QUICK_BYTES or body.count(b"<") > _QUICK_TAGS
-    return is_large and _media_type(body, content_type) in _HTML_TYPES
+    return media_type == "application/pdf" or (is_large and media_type in _HTML_TYPES)
 
 
 def _media_type(body: bytes, content_type: str) -> str:
@@ -76,9 +85,11 @@ def _media_type(body: bytes, content_type: str) -> str:
     head = body[:_SNIFFED_BYTES].lstrip().lower()
     if head.startswith((b"<!doctype html", b"<html", b"<head", b"<body")):
         return "text/html"
+    if head.startswith(b"%pdf-"):
+        return "application/pdf"
     if not declared and head.startswith(tuple(mark for mark, _ in _BOMS)):
         return "text/plain"
-    is_text = not re.search(rb"[\x00-\x08\x0e-\x1a]", head) and not head.startswith((b"%pdf", b"pk\x03"))
+    is_text = not re.search(rb"[\x00-\x08\x0e-\x1a]", head) and not head.startswith(b"pk\x03")
     return "text/plain" if is_text and (not declared or _is_utf8(body)) else "application/octet-stream"
 
 

@@ -56,7 +56,7 @@ class Rules:
 
     def check_port(self, target: Target) -> None:
         """Refuse a port that is neither a web port nor opened with its host."""
-        if target.port not in OPEN_PORTS and not self._is_opened(target):
+        if target.port not in OPEN_PORTS and not self.is_opened(target):
             raise UrlRefused(
                 f"port {target.port!r} of {str(target)!r} is none of {OPEN_PORTS};"
                 f" use another URL, or {_OPEN_UP.format(f'{target.host}:{target.port}')}"
@@ -68,7 +68,7 @@ class Rules:
         Opening a host by name opens the private addresses behind it. Metadata, link-local and the other
         forbidden addresses open only when they are named themselves.
         """
-        opened = self._is_opened(target)
+        opened = self.is_opened(target)
         for text in addresses:
             kind, words = classify(ip_address(text))
             if kind == "private" and (opened or self.allow_private):
@@ -79,7 +79,8 @@ class Rules:
                 f"{target.host!r} is, or leads to, {words}; use a public URL, or {_OPEN_UP.format(target.host)}"
             )
 
-    def _is_opened(self, target: Target) -> bool:
+    def is_opened(self, target: Target) -> bool:
+        """Whether the developer named the target's host (and port) in `allow_hosts`."""
         return any(host.covers(target) for host in self.opened)
 
 

@@ -42,10 +42,20 @@ class Target:
             return None
 
     @property
+    def origin(self) -> tuple[str, str, int]:
+        """Scheme, host and port: what a key that is meant for one server must not leave."""
+        return self.scheme, self.host, self.port
+
+    @property
     def authority(self) -> str:
         """Host and port as the Host header has them: no default port, IPv6 in brackets."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
+        host = self.bracketed_host
         return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+
+    @property
+    def bracketed_host(self) -> str:
+        """The host as it stands before a port."""
+        return f"[{self.host}]" if ":" in self.host else self.host
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.authority}{self.path_and_query}"

@@ -27,7 +27,14 @@ class UrlRefused(LyeError, ValueError):
 
 
 class FetchFailed(LyeError):
-    """The server did not give a whole, readable answer within the limits."""
+    """The server did not give a whole, readable answer within the limits.
+
+    `status` is its HTTP status where that is the reason.
+    """
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class SearchFailed(LyeError):

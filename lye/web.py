@@ -1,25 +1,30 @@
-"""The web tools: read a page, keep a file. Safe as imported; `web_tools` opens what a developer wants open.
+"""The web tools: search, read a page, keep a file. Safe as imported; `web_tools` opens what a developer wants open.
 
-How a request is kept safe is `_fetch.py`'s, how a page becomes text `_page.py`'s.
+How a request is kept safe is `_fetch.py`'s, how a page becomes text `_page.py`'s, who is asked to search `search.py`'s.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 from urllib.parse import unquote, urlsplit
 
 from lye._clean import clean
 from lye._fetch import Answer, Fetcher
 from lye._page_process import read_page_aside
+from lye._proxy import Proxy
 from lye._rules import Rules
-from lye.errors import FetchFailed, FileStoreNeeded
+from lye._url import parse_url
+from lye.errors import FetchFailed, FileStoreNeeded, UrlRefused
+from lye.search import Brave, Search, SearxNG
+from lye.search import search as ask_search
 from narrator.attachment import Attachment
-from tyler.tools import Tool, ToolContext, ToolResult, tool
+from tyler.tools import Tool, ToolContext, ToolResult, Touch, tool
 
 MAX_PAGE_BYTES = 5 * 1024 * 1024
 MAX_DOWNLOAD_BYTES = 50_000_000  # what tyler keeps of a tool's file at most
@@ -34,31 +39,43 @@ def web_tools(
     max_bytes: int = MAX_PAGE_BYTES,
     timeout_s: float = TIMEOUT_S,
     max_download_bytes: int = MAX_DOWNLOAD_BYTES,
+    search: Search = "duckduckgo",
+    proxy: str | None = None,
 ) -> list[Tool]:
-    """`fetch_page` and `download_file`, with these limits.
+    """`fetch_page`, `download_file` and `search_web`, with these limits.
 
     `allow_hosts` opens hosts that are not public, or on other ports: "localhost:8000", "10.0.0.5",
     "*.corp.example". `allow_private` opens all private addresses (never metadata or link-local ones).
-    `max_bytes` bounds a page's decoded size, `timeout_s` one whole call. Raises ValueError for an entry that
-    is no host and for a limit that is not above 0.
+    `max_bytes` bounds a page's decoded size, `timeout_s` one whole call. `search` is who is asked: "duckduckgo"
+    (extra `search`), SearxNG(url) or Brave(api_key). `proxy` ("http://user:password@host:3128") carries
+    everything; none is taken from the environment. Raises ValueError for an entry that is no host, a limit that
+    is not above 0, a search service that is none of these, and a proxy that is no such URL.
     """
     limits = {"max_bytes": max_bytes, "timeout_s": timeout_s, "max_download_bytes": max_download_bytes}
     for name, value in limits.items():
         if not value > 0:
             raise ValueError(f"{name} is {value!r}; pass a number above 0")
-    fetcher = Fetcher(Rules.of(allow_hosts, allow_private), timeout_s)
+    if search != "duckduckgo" and not isinstance(search, SearxNG | Brave):
+        # Not the value: it may be a key.
+        raise ValueError(f"search is a {type(search).__name__}; pass 'duckduckgo', SearxNG(url) or Brave(api_key)")
+    rules = Rules.of(allow_hosts, allow_private)
+    fetcher = Fetcher(rules, timeout_s, proxy=None if proxy is None else Proxy.parse(proxy))
 
-    @tool(risk="external", effect="read")
-    async def fetch_page(url: str, page: int = 1) -> str:
-        """Read a public web page. Returns its title, final URL and text as Markdown, long ones in pages.
+    def touches(arguments: dict[str, Any]) -> set[Touch]:
+        return {"untrusted"} if _stays_inside(rules, arguments.get("url")) else {"untrusted", "outward"}
+
+    @tool(risk="external", effect="read", touches=touches)
+    async def fetch_page(url: str, page: int = 1, links: bool = False) -> str:
+        """Read a public web page or PDF. Returns its title, final URL and text as Markdown, long ones in pages.
 
         Args:
             url: The full address, starting with https:// or http://
             page: Which page of a long text, from 1
+            links: true for a numbered list of the page's links instead of its text
         """
-        return await _fetch_page(fetcher, url, page, max_bytes)
+        return await _fetch_page(fetcher, url, page, links, max_bytes)
 
-    @tool(risk="external", effect="idempotent")
+    @tool(risk="external", effect="idempotent", touches=touches)
     async def download_file(ctx: ToolContext, url: str, filename: str | None = None) -> ToolResult:
         """Download a file from the public web and attach it to the conversation. For pages use fetch_page.
 
@@ -68,13 +85,31 @@ def web_tools(
         """
         return await _download_file(fetcher, ctx, url, filename, max_download_bytes)
 
-    return [fetch_page, download_file]
+    @tool(risk="external", effect="read", touches={"untrusted", "outward"})
+    async def search_web(query: str, max_results: int = 5) -> str:
+        """Search the web. Returns a numbered list of titles, URLs and descriptions; read one with fetch_page.
+
+        Args:
+            query: The words to search for
+            max_results: How many results, at most 10
+        """
+        return await ask_search(search, fetcher, query, max_results)
+
+    return [fetch_page, download_file, search_web]
 
 
-async def _fetch_page(fetcher: Fetcher, url: str, number: int, max_bytes: int) -> str:
+def _stays_inside(rules: Rules, url: object) -> bool:
+    """Whether the URL is of a host that the developer named; what cannot be read is of none."""
+    try:
+        return isinstance(url, str) and rules.is_opened(parse_url(url))
+    except UrlRefused:
+        return False
+
+
+async def _fetch_page(fetcher: Fetcher, url: str, number: int, links: bool, max_bytes: int) -> str:
     async with fetcher.get(url, max_bytes) as answer:
         body = b"".join([piece async for piece in answer.body])
-        page = await read_page_aside(body, answer.content_type, answer.url)
+        page = await read_page_aside(body, answer.content_type, answer.url, links=links)
     return page.show(number)
 
 
@@ -102,7 +137,10 @@ async def _download_file(
 
 def _open_temporary() -> BinaryIO:
     """A file object, not a descriptor: closed after a cancellation, it waits for a write still in its thread."""
-    return cast(BinaryIO, tempfile.NamedTemporaryFile(prefix="lye-", delete=False))
+    try:
+        return cast(BinaryIO, tempfile.NamedTemporaryFile(prefix="lye-", delete=False))
+    except OSError as error:
+        raise _not_kept(error) from error
 
 
 async def _write(body: AsyncIterator[bytes], file: BinaryIO) -> None:
@@ -120,14 +158,21 @@ def _write_now(file: BinaryIO, data: bytes) -> None:
         file.write(data)
         file.flush()
     except OSError as error:
-        raise FetchFailed(f"the file could not be kept ({error}); free some disk space and try again") from error
+        raise _not_kept(error) from error
+
+
+def _not_kept(error: OSError) -> FetchFailed:
+    """Without the error's own words, which name a folder of this machine."""
+    return FetchFailed(
+        f"the file could not be kept on the disk ({error.strerror}); the developer has to look at its space"
+        " and the temporary folder"
+    )
 
 
 def _remove(file: BinaryIO, path: Path) -> None:
-    try:
+    with contextlib.suppress(OSError):  # what could not be written is tried again here, and is not wanted any more
         file.close()
-    finally:
-        path.unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
 
 
 def file_name(answer: Answer, wanted: str | None = None) -> str:

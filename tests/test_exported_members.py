@@ -31,6 +31,7 @@ PUBLIC = {
         BrowserFailed CommandFailed CommandRefused ExtraNeeded FetchFailed FileFailed FileStoreNeeded LyeError
         MediaFailed PathRefused SearchFailed ThreadStoreNeeded UrlRefused
         THREAD_TOOLS WEB_TOOLS thread_tools web_tools
+        Brave SearxNG WEB_TOOLS web_tools
     """,
 }
 

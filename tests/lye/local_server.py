@@ -15,16 +15,20 @@ Body = bytes | str | Iterable[bytes] | Callable[[socket.socket], None]
 
 
 class LocalServer:
-    """Listens on `host`; `requests` holds each request's head as text, in order."""
+    """Listens on `host`; `requests` holds each request's head as text, in order; `connections` counts
+    those who knocked, with a request or without.
+    """
 
     def __init__(self, host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         self.requests: list[str] = []
+        self.connections = 0
         self.stopping = threading.Event()
         self._answers: dict[str, tuple[str, Body]] = {}
         outer = self
 
         class Connection(socketserver.BaseRequestHandler):
             def handle(self) -> None:
+                outer.connections += 1
                 try:
                     peer = tls.wrap_socket(self.request, server_side=True) if tls else self.request
                     with peer:

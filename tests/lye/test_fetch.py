@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Iterator
 
 import pytest
 import trustme
@@ -10,7 +11,7 @@ import trustme
 from lye._fetch import MAX_REDIRECTS, Fetcher
 from lye._rules import Rules
 from lye.errors import FetchFailed, UrlRefused
-from tests.lye.fetching import LOCAL, Names, fetch
+from tests.lye.fetching import LIMIT, LOCAL, Names, fetch
 from tests.lye.local_server import LocalServer
 
 
@@ -153,7 +154,28 @@ async def test_redirects_are_followed(server: LocalServer, status: str) -> None:
         "javascript:alert(1)",
         "http://127.0.0.1:{port}\\@127.0.0.2/",
         "http://[::1",
+        "HTTP://127.0.0.2:{port}/secret",
+        "http://127。0。0。2:{port}/secret",
+        "http://２１３０７０６４３４:{port}/secret",
+        "http://0177.0.0.2:{port}/secret",
+        "http://0:{port}/secret",
+        "http://[::ffff:7f00:2]:{port}/secret",
+        "http://[::127.0.0.2]:{port}/secret",
+        "http://[64:ff9b::7f00:2]/",
+        "http://[2002:7f00:2::]/",
+        "http://[2001:0:7f00:2::]/",
+        "http://[fe80::1%25lo]/",
+        "http://127.0.0.1:{port}@127.0.0.2:{port}/secret",
+        "http://127.0.0.1%2f@127.0.0.2/",
+        "http://127.0.0.1\t.evil.example/",
+        "///\\127.0.0.2/secret",
+        "data:text/html,secret",
+        "about:blank",
+        "ws://127.0.0.1:{port}/",
+        "/" + "a" * 9_000,
+        "http://" + "a." * 300 + "example/",
     ],
+    ids=lambda location: location[:40],
 )
 async def test_a_redirect_to_where_one_may_not_go_is_refused(server: LocalServer, location: str) -> None:
     server.redirect("/", location.format(port=server.port))
@@ -169,3 +191,69 @@ async def test_a_loop_of_redirects_ends(server: LocalServer) -> None:
     with pytest.raises(FetchFailed, match="redirects more than 5 times"):
         await fetch(LOCAL, server.url())
     assert len(server.requests) == MAX_REDIRECTS + 1
+
+
+async def test_two_pages_that_redirect_to_each_other_end(server: LocalServer) -> None:
+    server.redirect("/", "/b")
+    server.redirect("/b", "/")
+    with pytest.raises(FetchFailed, match="redirects more than 5 times"):
+        await fetch(LOCAL, server.url())
+
+
+async def test_five_redirects_are_followed(server: LocalServer) -> None:
+    for number in range(MAX_REDIRECTS):
+        server.redirect(f"/{number}", f"/{number + 1}")
+    server.serve(f"/{MAX_REDIRECTS}", "there")
+    assert (await fetch(LOCAL, server.url("/0")))[1] == b"there"
+
+
+@pytest.mark.parametrize("status", ["200 OK", "201 Created", "300 Choices", "304 Not Modified", "305 Use Proxy"])
+async def test_only_the_five_redirect_codes_lead_elsewhere(server: LocalServer, status: str) -> None:
+    server.serve("/", "stay", status=status, headers="Location: /secret\r\nRefresh: 0; url=/secret\r\nLink: </secret>")
+    server.serve("/secret", "secret")
+    try:
+        body = (await fetch(LOCAL, server.url()))[1]
+    except FetchFailed:
+        body = b"stay"
+    assert body == b"stay"
+    assert len(server.requests) == 1
+
+
+async def test_a_redirects_own_body_is_not_read(server: LocalServer) -> None:
+    def endless() -> Iterator[bytes]:
+        while not server.stopping.is_set():
+            yield bytes(65_536)
+
+    server.serve("/", endless(), status="302 Found", headers="Location: /there")
+    server.serve("/there", "there")
+    assert (await fetch(LOCAL, server.url()))[1] == b"there"
+
+
+async def test_a_redirect_out_of_the_opened_hosts_is_refused(server: LocalServer) -> None:
+    server.redirect("/", "http://public.example/?secret")
+    names = Names(public_example=[["1.1.1.1"]])
+    with pytest.raises(UrlRefused, match=r"redirects out of the hosts that were opened, to 'http://public\.example"):
+        await fetch(Fetcher(Rules.of(["127.0.0.1"]), resolve=names), server.url())
+    assert names.lookups == []
+
+
+async def test_given_headers_go_to_the_same_origin_only(server: LocalServer) -> None:
+    with LocalServer() as other:
+        server.redirect("/", "/same")
+        server.redirect("/same", other.url("/elsewhere"))
+        other.redirect("/elsewhere", server.url("/back"))
+        server.serve("/back", "back")
+        async with LOCAL.get(server.url(), LIMIT, {"X-Key": "hunter2"}) as answer:
+            assert answer.url == server.url("/back")
+        assert "hunter2" not in "".join(other.requests)
+    assert ["hunter2" in head for head in server.requests] == [True, True, True]
+
+
+async def test_given_headers_do_not_go_to_another_name_of_the_same_server(server: LocalServer) -> None:
+    server.redirect("/", server.url("/other", host="other.example"))
+    names = Names(site_example=[["127.0.0.1"]], other_example=[["127.0.0.1"]])
+    fetcher = Fetcher(Rules.of(["site.example", "other.example"]), resolve=names)
+    server.serve("/other", "x")
+    async with fetcher.get(server.url(host="site.example"), LIMIT, {"X-Key": "hunter2"}):
+        pass
+    assert ["hunter2" in head for head in server.requests] == [True, False]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +24,7 @@ from narrator.file_store import FileStore
 from tests.lye.local_server import LocalServer
 from tyler.tools import Tool, ToolContext, ToolResult, run_tool
 
+FIELDS = (["url", "page", "links"], ["url", "filename"], ["query", "max_results"])
 LOCAL = web_tools(allow_hosts=["127.0.0.1"])
 
 
@@ -33,10 +37,11 @@ def test_the_tools_say_what_they_do_risk_and_take() -> None:
     assert [(tool.name, tool.risk, tool.effect) for tool in WEB_TOOLS] == [
         ("fetch_page", "external", "read"),
         ("download_file", "external", "idempotent"),
+        ("search_web", "external", "read"),
     ]
-    for tool, names in zip(WEB_TOOLS, (["url", "page"], ["url", "filename"]), strict=True):
+    for tool, names in zip(WEB_TOOLS, FIELDS, strict=True):
         assert list(tool.parameters["properties"]) == names
-        assert tool.parameters["required"] == ["url"]
+        assert tool.parameters["required"] == names[:1]
         assert all("description" in field for field in tool.parameters["properties"].values())
 
 
@@ -142,6 +147,127 @@ async def test_no_download_leaves_a_temporary_file(
         assert too_large.failed
         assert "3 bytes" in too_large.content
     assert os.listdir(tmp_path) == []
+
+
+async def test_a_cancelled_download_leaves_no_temporary_file_and_no_connection(
+    server: LocalServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    hung_up = threading.Event()
+
+    def endless(peer: socket.socket) -> None:
+        peer.sendall(b"\r\n")
+        try:
+            while not server.stopping.is_set():
+                peer.sendall(bytes(65_536))
+        except OSError:
+            hung_up.set()
+
+    server.serve("/", endless)
+    async with await FileStore.create() as store:
+        task = asyncio.create_task(call(LOCAL, "download_file", store, url=server.url()))
+        while not any(path.stat().st_size for path in tmp_path.iterdir()):  # noqa: ASYNC240 - quick, and a test
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert os.listdir(tmp_path) == []
+    assert await asyncio.to_thread(hung_up.wait, 5)
+
+
+FULL_DISK = """
+import asyncio, json, os, resource, sys, tempfile
+from lye import web_tools
+from narrator.file_store import FileStore
+from tyler.tools import ToolContext, run_tool
+
+async def main():
+    tempfile.tempdir, url = sys.argv[1:]
+    tools = {tool.name: tool for tool in web_tools(allow_hosts=["127.0.0.1"])}
+    async with await FileStore.create() as store:
+        context = ToolContext("t", None, "c", "k", store)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))
+        full = await run_tool(tools, "download_file", json.dumps({"url": url}), context)
+        left = os.listdir(tempfile.tempdir)
+        tempfile.tempdir += "/nowhere"
+        missing = await run_tool(tools, "download_file", json.dumps({"url": url}), context)
+    print(json.dumps([full.error_type, full.content, left, missing.error_type, missing.content]))
+
+asyncio.run(main())
+"""
+
+
+async def test_a_disk_that_takes_no_more_is_a_failure_and_leaves_nothing(server: LocalServer, tmp_path: Path) -> None:
+    pytest.importorskip("resource", reason="Windows has no limit on a file's size")
+    server.serve("/", bytes(3_000_000))
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", FULL_DISK, str(tmp_path), server.url()), stdout=subprocess.PIPE
+    )
+    output, _ = await process.communicate()
+    full, said, left, missing, said_too = json.loads(output)
+    assert (full, left, missing) == ("FetchFailed", [], "FetchFailed")
+    assert "File too large" in said
+    assert "No such file" in said_too
+    assert str(tmp_path) not in said + said_too
+
+
+@pytest.mark.parametrize(
+    ("arguments", "inside"),
+    [
+        ({"url": "https://wiki.corp.example/a?q=1"}, True),
+        ({"url": "HTTPS://WIKI.corp.example:443/"}, True),
+        ({"url": "https://a.b.team.example/"}, True),
+        ({"url": "http://10.0.0.5:9000/"}, True),
+        ({"url": "http://0xa.5:9000/"}, True),
+        ({"url": "http://localhost:8000/"}, True),
+        ({"url": "http://localhost:8001/"}, False),
+        ({"url": "http://localhost/"}, False),
+        ({"url": "https://team.example/"}, False),
+        ({"url": "https://evilteam.example/"}, False),
+        ({"url": "https://wiki.corp.example.evil.example/"}, False),
+        ({"url": "https://wiki.corp.example@evil.example/"}, False),
+        ({"url": "https://evil.example\\@wiki.corp.example/"}, False),
+        ({"url": "https://evil.example/#wiki.corp.example"}, False),
+        ({"url": "https://example.com/"}, False),
+        ({"url": "http://192.168.0.1/"}, False),
+        ({"url": "http://[::1"}, False),
+        ({"url": "http://wiki.corp.example:port/"}, False),
+        ({"url": "wiki.corp.example"}, False),
+        ({"url": ""}, False),
+        ({"url": "\x00"}, False),
+        ({"url": "\ud800"}, False),
+        ({"url": "https://" + "a" * 100_000}, False),
+        ({"url": None}, False),
+        ({"url": 7}, False),
+        ({"url": ["https://wiki.corp.example/"]}, False),
+        ({"url": {"a": 1}}, False),
+        ({"link": "https://wiki.corp.example/"}, False),
+        ({}, False),
+    ],
+    ids=lambda value: repr(value)[:60],
+)
+@pytest.mark.parametrize("name", ["fetch_page", "download_file"])
+def test_a_call_goes_outward_unless_the_developer_named_its_host(
+    name: str, arguments: dict[str, object], inside: bool
+) -> None:
+    opened = ["wiki.corp.example", "*.team.example", "10.0.0.5", "localhost:8000"]
+    (found,) = (tool for tool in web_tools(allow_hosts=opened, allow_private=True) if tool.name == name)
+    assert found.touched(arguments) == ({"untrusted"} if inside else {"untrusted", "outward"})
+    (shut,) = (tool for tool in WEB_TOOLS if tool.name == name)
+    assert shut.touched(arguments) == {"untrusted", "outward"}
+
+
+def test_a_search_goes_outward() -> None:
+    assert WEB_TOOLS[2].touched({"query": "x"}) == {"untrusted", "outward"}
+
+
+async def test_fetch_page_lists_links_and_pages_through_them(server: LocalServer) -> None:
+    server.serve("/", "<title>T</title>" + "".join(f"<a href='/{i}/{'x' * 80}'>Link {i}</a>" for i in range(200)))
+    first = await call(LOCAL, "fetch_page", url=server.url(), links=True)
+    second = await call(LOCAL, "fetch_page", url=server.url(), links=True, page=2)
+    assert f"\n1. [Link 0]({server.url('/0/')}" in first.content
+    assert "call again with page=2 for more" in first.content
+    assert f"\n200. [Link 199]({server.url('/199/')}" in second.content
 
 
 async def test_without_a_file_store_nothing_is_sent_and_the_answer_says_what_to_do(server: LocalServer) -> None:
