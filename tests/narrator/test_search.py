@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from collections.abc import Sequence
 from functools import partial
 
@@ -363,3 +364,15 @@ async def test_a_cancelled_search_leaves_the_store_in_order(store: ThreadStore) 
         task.cancel()
         await asyncio.wait([task])
     assert ids((await store.search("needle")).hits) == ["t.0"]
+
+
+async def test_long_texts_are_in_memory_one_at_a_time(sql_url: str) -> None:
+    async with await ThreadStore.create(sql_url) as store:
+        await keep(store, "t", *["y" * 1_000_000] * 18)
+        tracemalloc.start()
+        try:
+            assert (await store.search("needle")).searched == 18
+            _, peak_bytes = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert peak_bytes < 10_000_000
