@@ -74,9 +74,10 @@ def _text(message: Message) -> str:
 
 def _quoted(text: str, max_chars: int) -> list[str]:
     """Its first lines, quoted; `splitlines` also knows the line ends that a terminal or a model may take for one."""
-    text = clean(text)
-    lines = text[:max_chars].splitlines(keepends=True)[:_MAX_LINES]
-    left = len(text) - sum(map(len, lines))
+    head = text[: 4 * max_chars]
+    cleaned = clean(head)
+    lines = cleaned[:max_chars].splitlines(keepends=True)[:_MAX_LINES]
+    left = len(text) - len(head) + len(cleaned) - sum(map(len, lines))
     rest = [f"({left:,} characters more)"] if left > 0 else []
     return [*(f"> {''.join(shown.splitlines())}" for shown in lines), *rest]
 

@@ -266,7 +266,7 @@ class MemoryTransaction(CallRows):
         self, keys: Sequence[int], before: int | None, limit: int, *, max_chars: int | None = TEXT_CHARS
     ) -> list[TextRow]:
         found: list[TextRow] = []
-        for key in sorted(keys, reverse=True):
+        for key in sorted(self._threads.keys() & keys, reverse=True):
             rows = self._threads[key]
             end = len(rows.order) if before is None else bisect_left(rows.order, (before, ""))
             ids = [id for _, id in rows.order[max(end - limit, 0) : end]]

@@ -59,6 +59,7 @@ class _Place(NamedTuple):
     position: int
     owner: str
     id: str
+    key: int | None = None  # not in its text: it would tell how many threads there are, of all owners
 
     @classmethod
     def parse(cls, text: str, owner: str | None) -> _Place:
@@ -136,14 +137,14 @@ class Search:
         A thread's count of messages says what fits, so that few statements do and no row is read in vain.
         """
         rows: list[tuple[Head, TextRow]] = []
-        before = None
-        if place is not None:
+        if place is not None and (place.position != _DONE or place.key is None):
             current = await tx.head(ThreadRef(place.owner, place.id, None))
+            place = place._replace(key=None if current is None else current.key)
             if current is not None and current.id != self._except:
                 rows = [(current, row) for row in await tx.texts([current.key], place.position, size)]
                 if len(rows) == size:
                     return _Found(rows, place._replace(position=rows[-1][1].position))
-            before = place.at, _MOST if current is None else current.key
+        before = None if place is None else (place.at, _MOST if place.key is None else place.key)
         room = size - len(rows)
         heads = await tx.select(Selection(owner=self._owner, before=before, limit=room))
         if rows and heads and self._count(heads[0]) > room:  # it starts a page of its own
@@ -158,7 +159,7 @@ class Search:
             return _Found(rows, None)
         last = chosen[-1]
         position = rows[-1][1].position if rows and not whole else _DONE
-        return _Found(rows, _Place(last.updated_at, position, last.owner, last.id))
+        return _Found(rows, _Place(last.updated_at, position, last.owner, last.id, last.key))
 
     def _fitting(self, heads: Sequence[Head], room: int) -> list[Head]:
         fitting = []

@@ -22,6 +22,7 @@ EXAMPLES = {path.stem for path in (ROOT / "examples").glob("*.py")} | {
     path.parent.name for path in (ROOT / "examples").glob("*/run.py")
 }
 TESTED = {
+    "remember_across_threads",
     "tool_context",
     "tracing",
     "mcp_time",
@@ -200,6 +201,16 @@ def test_tools_know_their_run_and_report(example: Example, tmp_path: Path) -> No
         "pay_back: 1 of 3\npay_back: 2 of 3\npay_back: 3 of 3\ncompleted: All three are paid back.\n"
         "Paid: 7, 8, 9\nThe conversation took 240 + 40 tokens, 0.0004 USD\n"
     )
+
+
+def test_each_customers_earlier_order_is_found(example: Example, tmp_path: Path) -> None:
+    for _ in range(2):  # a second run finds the first one's answers, too
+        assert example("remember_across_threads", str(tmp_path)) == (
+            "ann: Order 4711 (a blue lamp) was sent on Monday.\nbob: Order 9999 (a red chair) was sent on Friday.\n"
+        )
+    anns = stored(tmp_path / "remember.db", "ann")
+    assert len(anns) == 3
+    assert "9999" not in str([texts(thread) for thread in anns.values()])
 
 
 def test_attachments_reach_the_model_and_the_disk(example: Example, model_server: ModelServer, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from lye import THREAD_TOOLS, ThreadStoreNeeded, thread_tools
 from lye._transcript import PAGE_CHARS
-from narrator import Attachment, FileStore, Message, Thread, ThreadNotFound, ThreadStore, ToolCall
+from narrator import Attachment, FileStore, Message, OwnerMismatch, Thread, ThreadNotFound, ThreadStore, ToolCall
 from tests.stores import store, store_url
 from tyler import Agent, StoreUnavailable, ToolContext
 from tyler.testing import ScriptedModel, calls
@@ -194,6 +194,19 @@ async def test_the_whole_store_in_a_context_is_narrowed_to_the_owner(store: Thre
     assert "9999" not in await search_threads(ctx, "order")
     with pytest.raises(ThreadNotFound):
         await read_thread(ctx, "bob-order")
+
+
+async def test_an_agent_on_an_owners_view_reads_that_owners(store: ThreadStore) -> None:
+    """Its threads get the view's owner when they are saved."""
+    await two_customers(store)
+    listed, found = await in_agent(
+        store.for_owner("ann"), None, ("list_threads", {}), ("search_threads", {"query": "order"})
+    )
+    assert "'ann-order'" in listed
+    assert "4711" in found
+    assert "bob" not in listed + found
+    with pytest.raises(OwnerMismatch):
+        await list_threads(ToolContext("now", "bob", "call", "key", thread_store=store.for_owner("ann")))
 
 
 async def test_the_model_cannot_name_an_owner(store: ThreadStore) -> None:

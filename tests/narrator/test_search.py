@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from collections.abc import Sequence
 from functools import partial
 
@@ -354,6 +355,19 @@ async def test_an_id_that_cannot_be_is_not_found(store: ThreadStore) -> None:
             assert (await view.search("x", before=f"1:1:0:{id}", except_thread=id)).hits == []
 
 
+async def test_a_thread_deleted_in_mid_search_is_passed_over(store: ThreadStore) -> None:
+    await keep(store, "old", "needle")
+    for turns in range(0, 30, 3):
+        await keep(store, "t", *[f"{LONG} needle"] * 5)
+        task = asyncio.create_task(store.search("needle"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await store.delete_thread("t")
+        found = ids((await task).hits)
+        assert found[-1] == "old.0"
+        assert found[:-1] == [f"t.{n}" for n in reversed(range(5))][: len(found) - 1]
+
+
 async def test_a_cancelled_search_leaves_the_store_in_order(store: ThreadStore) -> None:
     await keep(store, "t", "needle", *["y" * 10_000] * 300)
     for turns in range(0, 40, 3):
@@ -363,3 +377,15 @@ async def test_a_cancelled_search_leaves_the_store_in_order(store: ThreadStore) 
         task.cancel()
         await asyncio.wait([task])
     assert ids((await store.search("needle")).hits) == ["t.0"]
+
+
+async def test_long_texts_are_in_memory_one_at_a_time(sql_url: str) -> None:
+    async with await ThreadStore.create(sql_url) as store:
+        await keep(store, "t", *["y" * 1_000_000] * 18)
+        tracemalloc.start()
+        try:
+            assert (await store.search("needle")).searched == 18
+            _, peak_bytes = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert peak_bytes < 10_000_000

@@ -80,6 +80,28 @@ def test_parallel_loops_in_threads_share_one_store(store_url: str | None) -> Non
     asyncio.run(store.close())
 
 
+def test_parallel_loops_search_while_others_save(store_url: str | None) -> None:
+    store = asyncio.run(ThreadStore.create(store_url))
+    for i in range(3):
+        asyncio.run(add(store, f"needle {i}"))
+    start = threading.Barrier(4)
+
+    async def work(who: int) -> list[int]:
+        counts = []
+        for i in range(3):
+            await add(store, f"straw {i}", f"{who}")
+            counts.append(len((await store.search("needle")).hits))
+        return counts
+
+    def run(who: int) -> list[int]:
+        start.wait()
+        return asyncio.run(work(who))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(run, range(4))) == [[3] * 3] * 4
+    asyncio.run(store.close())
+
+
 def test_many_short_loops_at_once_keep_the_stores_books(tmp_path: Path) -> None:
     """Each loop registers its connections with the store and clears those of ended loops away."""
     store = asyncio.run(ThreadStore.create(f"sqlite+aiosqlite:///{tmp_path}/a.db"))
