@@ -18,8 +18,8 @@ from lye.errors import (
     ThreadStoreNeeded,
     UrlRefused,
 )
-from lye.threads import THREAD_TOOLS, thread_tools
 from lye.search import Brave, SearxNG
+from lye.threads import THREAD_TOOLS, thread_tools
 from lye.web import WEB_TOOLS, web_tools
 
 __all__ = [

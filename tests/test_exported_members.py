@@ -28,10 +28,9 @@ PUBLIC = {
         ToolContext ToolFinished ToolProgress ToolResult ToolStarted TylerError Usage delegate_to tool
     """,
     "lye": """
-        BrowserFailed CommandFailed CommandRefused ExtraNeeded FetchFailed FileFailed FileStoreNeeded LyeError
-        MediaFailed PathRefused SearchFailed ThreadStoreNeeded UrlRefused
+        Brave BrowserFailed CommandFailed CommandRefused ExtraNeeded FetchFailed FileFailed FileStoreNeeded
+        LyeError MediaFailed PathRefused SearchFailed SearxNG ThreadStoreNeeded UrlRefused
         THREAD_TOOLS WEB_TOOLS thread_tools web_tools
-        Brave SearxNG WEB_TOOLS web_tools
     """,
 }
 
