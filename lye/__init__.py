@@ -1,6 +1,6 @@
 """lye: tools for agents, safe as imported. Each group is a list (`WEB_TOOLS`) and a factory (`web_tools`).
 
-Heavy libraries (httpx, trafilatura) are imported when a tool first runs.
+Heavy libraries (httpx, trafilatura, pypdf) are imported when a tool first runs.
 """
 
 from lye.errors import (
@@ -18,9 +18,11 @@ from lye.errors import (
     ThreadStoreNeeded,
     UrlRefused,
 )
+from lye.files import FILES_TOOLS, files_tools
 from lye.web import WEB_TOOLS, web_tools
 
 __all__ = [
+    "FILES_TOOLS",
     "WEB_TOOLS",
     "BrowserFailed",
     "CommandFailed",
@@ -35,5 +37,6 @@ __all__ = [
     "SearchFailed",
     "ThreadStoreNeeded",
     "UrlRefused",
+    "files_tools",
     "web_tools",
 ]

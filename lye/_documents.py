@@ -14,18 +14,17 @@ from typing import Any
 
 from lye._extras import load
 from lye._file_path import FilePath
-from lye._limited_process import MAX_MEMORY_BYTES, ask_process, give_answer, open_nothing_more, take_question
+from lye._limited_process import MAX_MEMORY_BYTES, ask_process, give_answer, open_modules_only, take_question
 from lye.errors import ExtraNeeded, FileFailed
 
-MAX_TEXT_CHARS = 5_000_000
+MAX_TEXT_CHARS = 2_000_000
 _MAX_UNPACKED_BYTES = 200_000_000
 _MAX_PARTS = 5_000
 _PDF = ".pdf"
-# What each converter imports late: no import works once nothing more can be opened.
-_OFFICE = {
-    ".docx": ("DocxConverter", ("mammoth", "lxml.etree", "markdownify", "bs4")),
-    ".xlsx": ("XlsxConverter", ("pandas", "openpyxl", "pandas.io.excel._openpyxl", "bs4", "lxml.etree")),
-    ".pptx": ("PptxConverter", ("pptx", "lxml.etree", "bs4")),
+_OFFICE = {  # the converter, and what it needs
+    ".docx": ("DocxConverter", "mammoth"),
+    ".xlsx": ("XlsxConverter", "openpyxl"),
+    ".pptx": ("PptxConverter", "pptx"),
 }
 
 
@@ -74,23 +73,23 @@ def serve() -> None:
     except ExtraNeeded as error:
         give_answer({"extra_needed": str(error)})
         return
-    open_nothing_more()
+    open_modules_only()
     try:
-        give_answer({"text": read(body)[:MAX_TEXT_CHARS]})
+        text = read(body)
+        cut = f"\n\n[only the first {MAX_TEXT_CHARS:,} characters were read]" if len(text) > MAX_TEXT_CHARS else ""
+        give_answer({"text": text[:MAX_TEXT_CHARS] + cut})
     except _Refused as error:
         give_answer({"refused": str(error)})
 
 
 def _prepared(kind: str) -> Callable[[bytes], str]:
-    """The reader, with all that it imports."""
+    """The reader, its libraries loaded."""
     if kind == _PDF:
-        for module in ("pypdf", "pypdf.generic", "pypdf._crypt_providers"):
-            importlib.import_module(module)
+        importlib.import_module("pypdf")
         return _read_pdf
     markitdown = load("markitdown", "docs")
-    name, modules = _OFFICE[kind]
-    for module in modules:
-        load(module, "docs")
+    name, library = _OFFICE[kind]
+    load(library, "docs")
     converter = getattr(importlib.import_module("markitdown.converters"), name)()
     info = markitdown.StreamInfo(extension=kind)
     return lambda body: _read_office(body, converter, info)

@@ -56,13 +56,20 @@ def give_answer(answer: Mapping[str, Any]) -> None:
     sys.stdout.write(json.dumps(answer))
 
 
-def open_nothing_more() -> None:
-    """In the process: from now on no file can be opened and no connection made, whatever a document asks for."""
-    try:
-        import resource
-    except ImportError:
-        return
-    resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
+def open_modules_only() -> None:
+    """In the process: from now on Python opens no file but modules, and neither connects nor starts anything,
+    whatever a document refers to.
+    """
+    sys.addaudithook(_refuse)
+
+
+def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
+    if event == "open":
+        path = os.fsdecode(arguments[0]) if isinstance(arguments[0], str | bytes) else ""
+        if arguments[1] not in ("r", "rb") or not path.endswith((".py", ".pyc")):
+            raise PermissionError(f"{path!r} is not opened for a document")
+    elif event.startswith(("socket.", "subprocess.", "os.exec", "os.fork", "os.posix_spawn", "os.system", "ctypes.")):
+        raise PermissionError(f"{event} is not done for a document")
 
 
 def _environment() -> dict[str, str]:

@@ -49,7 +49,7 @@ class Root:
         if os.fspath(place) == WORKING_FOLDER:
             return cls(WORKING_FOLDER, None, secrets, allow_hard_links)
         try:
-            real = os.path.realpath(place, strict=True)
+            real = os.path.realpath(os.fspath(place) or "(empty)", strict=True)
             status = os.stat(real)
         except (OSError, ValueError) as error:
             raise ValueError(
@@ -96,6 +96,18 @@ class OpenRoot:
         path = parse_path(text, self.places)
         self.secrets.check(path)
         return path
+
+    def pinned(self, root: Root) -> Root:
+        """The root by its absolute place and identity, for another process."""
+        status = os.fstat(self.fd)
+        return Root(self.places[0], (status.st_dev, status.st_ino), root.secrets, root.allow_hard_links, root.named)
+
+    def is_folder(self, path: FilePath) -> bool:
+        """Whether the path is a folder now; FileFailed when there is nothing."""
+        if not path.parts:
+            return True
+        with self.folder(FilePath(path.parts[:-1])) as fd, explained(path):
+            return stat.S_ISDIR(os.stat(path.parts[-1], dir_fd=fd, follow_symlinks=False).st_mode)
 
     @contextmanager
     def folder(self, path: FilePath) -> Iterator[int]:

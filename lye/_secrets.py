@@ -66,19 +66,26 @@ class Secrets:
 
     def is_shut(self, path: FilePath, since: int = 0) -> bool:
         """Whether the path, or a folder on the way, holds secrets; the first `since` names are known not to."""
-        if any(end > since for _, end in _fits(path, self.deny)):
-            return True
-        shut = [(start, end) for start, end in _fits(path, SECRET_PATTERNS) if end > since]
-        opened = list(_fits(path, self.allowed)) if shut else []
-        return any(not any(first <= start and end <= last for first, last in opened) for start, end in shut)
+        return any(end > since for _, end in self._shut(path))
 
     def check(self, path: FilePath) -> None:
         """Refuse a path that is shut, before the disk is asked whether it exists."""
-        if self.is_shut(path):
+        for start, end in self._shut(path):
+            name = "/".join(path.parts[start:end])
+            is_own = any(True for _ in _fits(path, self.deny))
+            how = "the developer shut it" if is_own else f"the developer can open it: allow_secrets=[{name!r}]"
             raise PathRefused(
-                f"{path.shown!r} is refused: files of that name may hold secrets; work without it"
-                f" (the developer can open it: files_tools(allow_secrets=[{path.shown!r}]))"
+                f"{path.shown!r} is refused: {name!r} may hold secrets; do without it, or ask the user ({how})"
             )
+
+    def _shut(self, path: FilePath) -> Iterator[tuple[int, int]]:
+        """The names, from and to, that shut the path."""
+        yield from _fits(path, self.deny)
+        opened: list[tuple[int, int]] | None = None
+        for start, end in _fits(path, SECRET_PATTERNS):
+            opened = list(_fits(path, self.allowed)) if opened is None else opened
+            if not any(first <= start and end <= last for first, last in opened):
+                yield start, end
 
 
 def _checked(option: str, patterns: Iterable[str]) -> tuple[str, ...]:
