@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from lye._file_path import FilePath
 from lye.errors import FileFailed
 
-_MAX_OLD_CHARS = 100_000  # comparing more at each of many near matches would take minutes
+_MAX_OLD_CHARS = 20_000  # comparing more at each of many near matches would take minutes
 _MAX_COUNTED = 1_000
 _LINES_NAMED = 20
 

@@ -121,7 +121,7 @@ def decode_file(data: bytes, path: FilePath, encoding: str | None = None) -> Fil
 
 def named_charset(encoding: str) -> str:
     """Python's name of it; FileFailed for what is no charset of text files."""
-    charset = known_charset(encoding)
+    charset = known_charset(encoding.lower().replace("utf-16-", "utf-16"))
     if charset == "utf-8" and encoding.lower() not in ("utf-8", "utf8"):
         raise FileFailed(f"encoding={encoding!r} is not known; use one such as 'utf-8', 'windows-1251' or 'shift_jis'")
     return charset

@@ -46,10 +46,12 @@ class Root:
     @classmethod
     def of(cls, place: str | os.PathLike[str], secrets: Secrets, allow_hard_links: bool) -> Self:
         """ValueError where there is no such folder. Links in `place` itself are the developer's, and followed now."""
+        if not os.fspath(place):
+            raise ValueError("root is ''; pass the folder to open up, or '.' for where the program stands")
         if os.fspath(place) == WORKING_FOLDER:
             return cls(WORKING_FOLDER, None, secrets, allow_hard_links)
         try:
-            real = os.path.realpath(os.fspath(place) or "(empty)", strict=True)
+            real = os.path.realpath(place, strict=True)
             status = os.stat(real)
         except (OSError, ValueError) as error:
             raise ValueError(
@@ -63,7 +65,7 @@ class Root:
     def opened(self) -> Iterator[OpenRoot]:
         """The folder, for the calls of one block. PathRefused when another folder has taken its place."""
         _check_system()
-        places = (self.place, self.named) if self.identity else (_working_folder(),)
+        places = (self.place, self.named or self.place) if self.identity else (_working_folder(),)
         try:
             fd = os.open(self.place, _FOLDER)
         except OSError as error:

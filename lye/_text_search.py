@@ -48,7 +48,7 @@ class Query:
         """FileFailed for a query that finds nothing or everything."""
         if not self.query or "\n" in self.query or len(self.query) > MAX_QUERY_CHARS:
             raise FileFailed(
-                f"query={self.query[:100]!r} cannot be searched for; pass one line of 1 to {MAX_QUERY_CHARS:,} characters"
+                f"query={self.query[:100]!r} is nothing to search for; pass one line up to {MAX_QUERY_CHARS:,} letters"
             )
         if self.pattern is not None:
             Glob.of(self.pattern)
@@ -140,14 +140,9 @@ def _root_of(fields: dict[str, Any]) -> Root:
 def _checked(root: Root, query: Query) -> Root:
     """The root as it is now, for the process; what is wrong with the path is raised here, as its own error."""
     with root.opened() as folder:
-        with folder.folder(_folder_of(folder, query)):
-            pass
-        return folder.pinned(root)
-
-
-def _folder_of(folder: OpenRoot, query: Query) -> FilePath:
-    path = folder.path(query.path)
-    return path if folder.is_folder(path) else FilePath(path.parts[:-1])
+        path = folder.path(query.path)
+        with folder.folder(path) if folder.is_folder(path) else folder.file(path):
+            return folder.pinned(root)
 
 
 def _literal(query: Query) -> Finder:

@@ -15,7 +15,7 @@ from lye._stoppable import Stop
 from lye.errors import LyeError
 
 MAX_DEPTH = 40
-_MAX_NAMES_SORTED = 20_000  # of one folder; with more, memory would grow with the folder
+_MAX_NAMES_SORTED = 10_000  # of one folder; with more, memory would grow with the folder
 _LOOK_EVERY = 512
 
 
