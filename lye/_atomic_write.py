@@ -7,7 +7,6 @@ or is cancelled before that leaves what was there.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import secrets
 import stat
@@ -57,6 +56,7 @@ def place_of(root: OpenRoot, path: FilePath, stop: Stop, make_folders: bool) -> 
                 folder = FilePath(path.parts[:depth])
                 if make_folders and _make(fd, name, folder):
                     made.append((fd, name))
+                    _sync_folder(fd)
                 fd = open_folder(fd, name, folder)
                 stack.callback(os.close, fd)
             root.check_place(fd, FilePath(path.parts[:-1]))
@@ -97,7 +97,6 @@ def _make(parent_fd: int, name: str, path: FilePath) -> bool:
             os.mkdir(name, dir_fd=parent_fd)
         except FileExistsError:
             return False
-        _sync_folder(parent_fd)
         return True
 
 
@@ -152,6 +151,8 @@ def _identity(status: os.stat_result | None) -> tuple[int, ...] | None:
 
 def _lock(fd: int, path: FilePath, stop: Stop) -> None:
     """Hold the folder's lock until it is closed: two edits at once would each undo the other's."""
+    import fcntl  # not on Windows, where lye can be imported all the same
+
     deadline = time.monotonic() + _LOCK_WAIT_S
     while True:
         stop.check()

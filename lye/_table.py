@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import itertools
 from dataclasses import dataclass
 
@@ -42,7 +43,7 @@ def read_table(text: str, is_tsv: bool) -> Table | None:
     """The table; None when the text is no regular one."""
     first = text.partition("\n")[0]
     separator = "\t" if is_tsv else max(_SEPARATORS, key=first.count)
-    reader = csv.reader(text.splitlines(keepends=True), delimiter=separator)
+    reader = csv.reader(io.StringIO(text, newline="\n"), delimiter=separator)
     try:
         shown = list(itertools.islice((row for row in reader if row), SHOWN_ROWS + 1))
         more = sum(1 for row in reader if row)
