@@ -17,6 +17,7 @@ from lye._file_path import FilePath
 from lye._root import Root
 from lye._secrets import Secrets
 from lye.errors import FileFailed, LyeError, PathRefused
+from tests.lye.files_calls import ordinary_user
 
 SECRET = b"outside: hunter2"
 
@@ -142,11 +143,15 @@ def test_what_is_no_file_is_a_failure_in_words(inside: Path, text: str) -> None:
         read(root_at(inside), text)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_file_without_permission_is_a_failure_in_words(inside: Path) -> None:
     (inside / "sub" / "a.txt").chmod(0)
-    with pytest.raises(FileFailed, match="ask the developer for the permission"):
-        read(root_at(inside), "sub/a.txt")
+    with (
+        root_at(inside).opened() as folder,
+        ordinary_user(),
+        pytest.raises(FileFailed, match="ask the developer for the permission"),
+        folder.file(folder.path("sub/a.txt")),
+    ):
+        pass
 
 
 def swapping(inside: Path, swap: Callable[[], None]) -> Iterator[None]:
