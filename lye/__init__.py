@@ -18,11 +18,13 @@ from lye.errors import (
     ThreadStoreNeeded,
     UrlRefused,
 )
+from lye.files import FILES_TOOLS, files_tools
 from lye.search import Brave, SearxNG
 from lye.threads import THREAD_TOOLS, thread_tools
 from lye.web import WEB_TOOLS, web_tools
 
 __all__ = [
+    "FILES_TOOLS",
     "THREAD_TOOLS",
     "WEB_TOOLS",
     "Brave",
@@ -40,6 +42,7 @@ __all__ = [
     "SearxNG",
     "ThreadStoreNeeded",
     "UrlRefused",
+    "files_tools",
     "thread_tools",
     "web_tools",
 ]

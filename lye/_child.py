@@ -10,13 +10,16 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+MAX_MEMORY_BYTES = 1 << 30
 _MAX_CPU_S = 60  # for a process whose parent was killed; a living parent kills it at its own time-out
 
 
-async def ask_child(serve: str, question: bytes, max_memory_bytes: int) -> Any:
+async def ask_child(
+    serve: str, question: Mapping[str, Any], body: bytes = b"", max_memory_bytes: int = MAX_MEMORY_BYTES
+) -> dict[str, Any] | None:
     """What the function `serve` ("module:function") gave `answer`; None if it needed more memory or failed.
 
     Cancelled, it leaves no process behind.
@@ -32,23 +35,41 @@ async def ask_child(serve: str, question: bytes, max_memory_bytes: int) -> Any:
         stderr=asyncio.subprocess.DEVNULL,
     )
     try:
-        output, _ = await process.communicate(question)
+        output, _ = await process.communicate(json.dumps(question).encode() + b"\n" + body)
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.wait()
     try:
-        return json.loads(output) if process.returncode == 0 else None
+        answered: dict[str, Any] | None = json.loads(output) if process.returncode == 0 else None
     except ValueError:  # it ended before its answer did
         return None
+    return answered
 
 
-def answer(work: Callable[[bytes], object]) -> None:
-    """The child's whole life: the question's bytes to `work`, what that returns to the parent as JSON."""
+def answer(work: Callable[[dict[str, Any], bytes], Mapping[str, Any]]) -> None:
+    """The child's whole life: the question and its body to `work`, what that returns to the parent as JSON."""
     _limit_self()
     with os.fdopen(os.dup(1), "wb") as parent:
         os.dup2(2, 1)  # what a library prints is no part of the answer
-        parent.write(json.dumps(work(sys.stdin.buffer.read())).encode())
+        question = json.loads(sys.stdin.buffer.readline())
+        parent.write(json.dumps(work(question, sys.stdin.buffer.read())).encode())
+
+
+def open_modules_only() -> None:
+    """In the child: from now on Python opens no file but modules, and neither connects nor starts anything, whatever a
+    document refers to.
+    """
+    sys.addaudithook(_refuse)
+
+
+def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
+    if event == "open":
+        path = os.fsdecode(arguments[0]) if isinstance(arguments[0], str | bytes) else ""
+        if arguments[1] not in ("r", "rb") or not path.endswith((".py", ".pyc")):
+            raise PermissionError(f"{path!r} is not opened for a document")
+    elif event.startswith(("socket.", "subprocess.", "os.exec", "os.fork", "os.posix_spawn", "os.system", "ctypes.")):
+        raise PermissionError(f"{event} is not done for a document")
 
 
 def _limit_self() -> None:
@@ -65,4 +86,5 @@ def _limit_self() -> None:
 def _environment() -> dict[str, str]:
     """No secrets and no proxies; the import path, since the parent's may be set from code."""
     kept = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT", "TMPDIR") if name in os.environ}
-    return kept | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
+    few_threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")  # each would reserve memory
+    return kept | few_threads | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}

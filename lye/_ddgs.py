@@ -7,14 +7,12 @@ and its HTTP client's); a child process can be killed, is bounded, and has no su
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Any
 
 from lye._child import answer, ask_child
 from lye._extras import load, require
 from lye.errors import SearchFailed
 
-_MAX_MEMORY_BYTES = 1 << 30
 _ONE_ANSWER_S = 15  # for one request of the library
 _MAX_TEXT_CHARS = 20_000
 _NEXT = "try again later; the developer can name another service with web_tools(search=...)"
@@ -28,7 +26,7 @@ async def search_duckduckgo(
     question = {"query": query, "max_results": max_results, "proxy": proxy}
     try:
         async with asyncio.timeout(timeout_s) as deadline:
-            answered = await ask_child("lye._ddgs:serve", json.dumps(question).encode(), _MAX_MEMORY_BYTES)
+            answered = await ask_child("lye._ddgs:serve", question)
     except TimeoutError as error:
         if not deadline.expired():
             raise
@@ -42,7 +40,7 @@ async def search_duckduckgo(
 
 def serve() -> None:
     """The process's work: results, or a failure."""
-    answer(lambda question: _search(load("ddgs", "search"), **json.loads(question)))
+    answer(lambda question, _: _search(load("ddgs", "search"), **question))
 
 
 def _search(ddgs: Any, query: str, max_results: int, proxy: str | None) -> dict[str, object]:

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from lye._clean import clean
 from lye._html import read_html
 from lye._links import read_links
-from lye._pdf import read_pdf
+from lye._pdf import PdfUnreadable, read_pdf
 from lye.errors import FetchFailed
 
 PAGE_CHARS = 20_000
 _MAX_TITLE_CHARS = 300
+_KEEP = "call download_file to keep it as a file"
 _SNIFFED_BYTES = 4_096
 _HTML_TYPES = ("text/html", "application/xhtml+xml")
 _QUICK_BYTES, _QUICK_TAGS = 200_000, 20_000  # the worst page within these takes about a second
@@ -24,7 +25,7 @@ _CHARSETS = re.compile(
     r"|shift[_-]jis|sjis|euc-(jp|kr)|iso-2022-jp|gb2312|gbk|gb18030|big5(-hkscs)?|koi8-[ru]|tis-620"
 )
 _META_CHARSET = re.compile(rb"""<meta[^>]{0,300}?charset\s{0,9}=\s{0,9}["']?([\w.:-]{1,40})""", re.IGNORECASE)
-_BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Page:
 
     def show(self, number: int) -> str:
         """Page `number` of the text under a few header lines; raises FetchFailed if there is no such page."""
-        starts = _page_starts(self.text)
+        starts = page_starts(self.text)
         count = len(starts) - 1
         if not 1 <= number <= count:
             raise FetchFailed(f"page={number!r} of {self.url!r} does not exist; call with page=1 to page={count}")
@@ -60,14 +61,19 @@ def read_page(body: bytes, content_type: str, url: str, links: bool = False) -> 
     elif media_type in _HTML_TYPES:
         title, text = read_html(_decode_text(body, content_type, is_html=True), url)
     elif media_type == "application/pdf":
-        title, text = read_pdf(body, url)
+        title, text = _read_pdf(body, url)
     elif _TEXT_TYPES.fullmatch(media_type):
         title, text = "", _decode_text(body, content_type, is_html=False)
     else:
-        raise FetchFailed(
-            f"{url!r} is {media_type[:100]!r}, not a page of text; call download_file to keep it as a file"
-        )
+        raise FetchFailed(f"{url!r} is {media_type[:100]!r}, not a page of text; {_KEEP}")
     return Page(" ".join(clean(title).split())[:_MAX_TITLE_CHARS], url, clean(text))
+
+
+def _read_pdf(body: bytes, url: str) -> tuple[str, str]:
+    try:
+        return read_pdf(body)
+    except PdfUnreadable as error:
+        raise FetchFailed(f"{url!r} is a PDF that cannot be read: {error}; {_KEEP}") from error
 
 
 def is_slow(body: bytes, content_type: str) -> bool:
@@ -87,7 +93,7 @@ def _media_type(body: bytes, content_type: str) -> str:
         return "text/html"
     if head.startswith(b"%pdf-"):
         return "application/pdf"
-    if not declared and head.startswith(tuple(mark for mark, _ in _BOMS)):
+    if not declared and head.startswith(tuple(mark for mark, _ in BOMS)):
         return "text/plain"
     is_text = not re.search(rb"[\x00-\x08\x0e-\x1a]", head) and not head.startswith(b"pk\x03")
     return "text/plain" if is_text and (not declared or _is_utf8(body)) else "application/octet-stream"
@@ -103,20 +109,20 @@ def _is_utf8(body: bytes) -> bool:
 
 def _decode_text(body: bytes, content_type: str, is_html: bool) -> str:
     """By byte order mark, the header's charset, HTML's meta element, else UTF-8; bad bytes become U+FFFD."""
-    for mark, encoding in _BOMS:
+    for mark, encoding in BOMS:
         if body.startswith(mark):
             return body[len(mark) :].decode(encoding, "replace")
     if match := re.search(r"charset\s*=\s*[\"']?([\w.:-]{1,40})", content_type[:1000], re.IGNORECASE):
-        charset = _known_charset(match[1])
+        charset = known_charset(match[1])
     elif is_html and (found := _META_CHARSET.search(body[:_SNIFFED_BYTES])):
-        charset = _known_charset(found[1].decode("ascii", "replace"))
+        charset = known_charset(found[1].decode("ascii", "replace"))
         charset = "utf-8" if charset.startswith("utf-16") else charset  # it was readable as ASCII, so it is not
     else:
         charset = "utf-8"
     return body.decode(charset, "replace")
 
 
-def _known_charset(label: str) -> str:
+def known_charset(label: str) -> str:
     """Python's name of a charset of the web; UTF-8 for one that is not."""
     name = label.lower()
     if not _CHARSETS.fullmatch(name):
@@ -130,7 +136,7 @@ def _known_charset(label: str) -> str:
         return "utf-8"
 
 
-def _page_starts(text: str) -> list[int]:
+def page_starts(text: str) -> list[int]:
     """Where each page begins, and the end; a page ends at a line's end if one is near."""
     starts = [0]
     while len(text) - starts[-1] > PAGE_CHARS:

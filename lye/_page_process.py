@@ -7,14 +7,12 @@ attributes cost libxml2 n², elements trafilatura), so what could is read where 
 from __future__ import annotations
 
 import asyncio
-import json
 from dataclasses import asdict
+from typing import Any
 
-from lye._child import answer, ask_child
+from lye._child import MAX_MEMORY_BYTES, answer, ask_child
 from lye._page import Page, is_slow, read_page
 from lye.errors import FetchFailed
-
-MAX_MEMORY_BYTES = 1 << 30
 
 
 async def read_page_aside(
@@ -25,8 +23,8 @@ async def read_page_aside(
     """
     if not is_slow(body, content_type):
         return await asyncio.to_thread(read_page, body, content_type, url, links)
-    question = json.dumps({"content_type": content_type, "url": url, "links": links}).encode() + b"\n" + body
-    found = await ask_child("lye._page_process:serve", question, max_memory_bytes)
+    question = {"content_type": content_type, "url": url, "links": links}
+    found = await ask_child("lye._page_process:serve", question, body, max_memory_bytes)
     if found is None:
         raise FetchFailed(
             f"{url!r} is damaged, or could not be read within {max_memory_bytes:,} bytes of memory; use another"
@@ -42,9 +40,8 @@ def serve() -> None:
     answer(_read)
 
 
-def _read(question: bytes) -> dict[str, str]:
-    head, _, body = question.partition(b"\n")
+def _read(question: dict[str, Any], body: bytes) -> dict[str, str]:
     try:
-        return asdict(read_page(body, **json.loads(head)))
+        return asdict(read_page(body, **question))
     except FetchFailed as error:
         return {"failure": str(error)}

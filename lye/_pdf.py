@@ -5,21 +5,24 @@ from __future__ import annotations
 import io
 import logging
 
-from lye.errors import FetchFailed
-
-MAX_PAGES = 200
+MAX_PAGES = 500
 MAX_CHARS = 2_000_000
 
 
-def read_pdf(body: bytes, url: str) -> tuple[str, str]:
-    """Title and text of the first 200 pages; FetchFailed for one that is damaged, encrypted or only pictures."""
+class PdfUnreadable(Exception):
+    """Why there is no text: the file is damaged, encrypted, or only pictures."""
+
+
+def read_pdf(body: bytes) -> tuple[str, str]:
+    """Title, and the text of as many pages as fit the limits. Raises PdfUnreadable, and whatever pypdf runs into."""
     from pypdf import PdfReader
     from pypdf.errors import DependencyError, PyPdfError
 
     logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # it tells of each flaw that it passes over
-    keep = "call download_file to keep it as a file"
     try:
         reader = PdfReader(io.BytesIO(body))
+        if reader.is_encrypted and not reader.decrypt(""):
+            raise PdfUnreadable("it is encrypted")
         count = len(reader.pages)
         parts, chars = [], 0
         for number, page in enumerate(reader.pages[:MAX_PAGES], 1):
@@ -29,11 +32,9 @@ def read_pdf(body: bytes, url: str) -> tuple[str, str]:
                 break
             parts.append(f"## Page {number}\n\n{text}" if text else "")
         title = str(reader.metadata.title or "") if reader.metadata else ""
-    except (PyPdfError, DependencyError) as error:  # anything else ends the child, which is a failure too
-        raise FetchFailed(f"{url!r} is a PDF that cannot be read ({type(error).__name__}); {keep}") from error
+    except (PyPdfError, DependencyError) as error:
+        raise PdfUnreadable(f"it is damaged or encrypted ({type(error).__name__})") from error
     text = "\n\n".join(filter(None, parts))
     if not text:
-        raise FetchFailed(f"{url!r} is a PDF without text, perhaps pictures of pages; {keep}")
-    if len(parts) < count:
-        text += f"\n\n(the first {len(parts)} of {count} pages; {keep})"
-    return title, text
+        raise PdfUnreadable("it has no text, perhaps pictures of pages")
+    return title, text + (f"\n\n(the first {len(parts)} of {count} pages)" if len(parts) < count else "")

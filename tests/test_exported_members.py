@@ -30,7 +30,7 @@ PUBLIC = {
     "lye": """
         Brave BrowserFailed CommandFailed CommandRefused ExtraNeeded FetchFailed FileFailed FileStoreNeeded
         LyeError MediaFailed PathRefused SearchFailed SearxNG ThreadStoreNeeded UrlRefused
-        THREAD_TOOLS WEB_TOOLS thread_tools web_tools
+        FILES_TOOLS THREAD_TOOLS WEB_TOOLS files_tools thread_tools web_tools
     """,
 }
 

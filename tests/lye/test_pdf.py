@@ -55,10 +55,10 @@ async def test_a_pdf_is_known_by_its_look(content_type: str) -> None:
     assert "Hello" in await read(pdf(words("Hello")), content_type)
 
 
-async def test_only_the_first_200_pages_are_read() -> None:
-    body = pdf(*(words(f"n{i}") for i in range(203)))
+async def test_only_the_first_500_pages_are_read() -> None:
+    body = pdf(*(words(f"n{i}") for i in range(503)))
     page = await read_page_aside(body, "application/pdf", URL)
-    assert page.text.endswith("(the first 200 of 203 pages; call download_file to keep it as a file)")
+    assert page.text.endswith("(the first 500 of 503 pages)")
 
 
 def encrypted() -> bytes:
