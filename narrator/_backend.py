@@ -214,7 +214,7 @@ class Transaction(Protocol):
     async def texts(
         self, keys: Sequence[int], before: int | None, limit: int, *, max_chars: int | None = TEXT_CHARS
     ) -> list[TextRow]:
-        """Rows of these threads, each thread's last message first; with `before`, those in front of this position."""
+        """Rows of these threads; of a single one at most `limit`, its last message first. In front of `before`."""
 
     async def delete_thread(self, key: int) -> bool: ...
     async def counts(self, owner: str | None) -> tuple[int, int, int]:

@@ -266,12 +266,13 @@ class MemoryTransaction(CallRows):
         self, keys: Sequence[int], before: int | None, limit: int, *, max_chars: int | None = TEXT_CHARS
     ) -> list[TextRow]:
         found: list[TextRow] = []
-        for key in sorted(self._threads.keys() & keys, reverse=True):
+        for key in self._threads.keys() & keys:
             rows = self._threads[key]
             end = len(rows.order) if before is None else bisect_left(rows.order, (before, ""))
-            ids = [id for _, id in rows.order[max(end - limit, 0) : end]]
+            start = max(end - limit, 0) if len(keys) == 1 else 0
+            ids = [id for _, id in rows.order[start:end]]
             found += [_text_row(key, rows.messages[id], max_chars) for id in reversed(ids)]
-        return found[:limit]
+        return found
 
     async def delete_thread(self, key: int) -> bool:
         rows = self._threads.pop(key, None)

@@ -303,7 +303,8 @@ def _selected(query: Select[Any], selection: Selection) -> Select[Any]:
         query = query.where(c.updated_at < selection.updated_before)
     if selection.before is not None:
         at, key = selection.before
-        query = query.where(or_(c.updated_at < at, and_(c.updated_at == at, c.key < key)))
+        # The first condition follows from the second, but only it tells the database where in the index to begin.
+        query = query.where(c.updated_at <= at, or_(c.updated_at < at, and_(c.updated_at == at, c.key < key)))
     return query
 
 

@@ -21,8 +21,11 @@ async def read_texts(
     said = case((c.role.in_(("user", "assistant")), case((is_parts, c.detail), else_=c.content)), else_=null())
     chars = func.coalesce(func.length(said), 0)
     text = said if max_chars is None else case((chars <= max_chars, said), else_=null())
-    query = select(c.thread, c.position, c.id, c.role, text, is_parts, chars, c.created_at).where(c.thread.in_(keys))
+    query = select(c.thread, c.position, c.id, c.role, text, is_parts, chars, c.created_at)
+    if len(keys) == 1:
+        query = query.where(c.thread == keys[0]).order_by(c.position.desc()).limit(limit)
+    else:  # neither order nor limit: for their sake PostgreSQL would go through the threads of everybody
+        query = query.where(c.thread.in_(keys))
     if before is not None:
         query = query.where(c.position < before)
-    query = query.order_by(c.thread.desc(), c.position.desc()).limit(limit)
     return [TextRow._make([*row[:5], bool(row[5]), *row[6:]]) for row in await connection.execute(query)]
