@@ -61,7 +61,7 @@ async def test_what_is_refused_without_a_proxy_is_refused_with_one(url: str) -> 
         b"HTTP/2 200\r\n\r\n",
         b"HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi",
         b"HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nX: " + b"x" * 20_000,
+        b"HTTP/1.1 200 OK\r\nX: " + b"x" * 20_000 + b"\r\n\r\n",
     ],
     ids=lambda answer: repr(answer[:24]),
 )

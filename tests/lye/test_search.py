@@ -250,7 +250,7 @@ def library(stand_in: Path, body: str) -> None:
 
 async def test_duckduckgo_gives_a_numbered_list(stand_in: Path) -> None:
     row = "{'title': f'About {query}', 'href': 'https://cats.example/', 'body': 'Soft.\\x1b'}"
-    library(stand_in, f"return [{row}, None, {{}}] + 50 * [{row}]")
+    library(stand_in, f"print('noise'); return [{row}, None, {{}}] + 50 * [{row}]")
     shown = await search("duckduckgo", max_results=3)
     assert shown == "Results for 'cats':\n1. About cats\n   https://cats.example/\n   Soft."
 
