@@ -10,6 +10,7 @@ import importlib
 import io
 import zipfile
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 from lye._extras import load
@@ -69,11 +70,11 @@ def serve() -> None:
     """The process's work: a document's text, or why there is none."""
     question, body = take_question()
     try:
-        read = _prepared(str(question["kind"]))
+        library, read = _prepared(str(question["kind"]))
     except ExtraNeeded as error:
         give_answer({"extra_needed": str(error)})
         return
-    open_modules_only()
+    open_modules_only(library)
     try:
         text = read(body)
         cut = f"\n\n[only the first {MAX_TEXT_CHARS:,} characters were read]" if len(text) > MAX_TEXT_CHARS else ""
@@ -82,17 +83,16 @@ def serve() -> None:
         give_answer({"refused": str(error)})
 
 
-def _prepared(kind: str) -> Callable[[bytes], str]:
-    """The reader, its libraries loaded."""
+def _prepared(kind: str) -> tuple[ModuleType, Callable[[bytes], str]]:
+    """The library, loaded, and the reader."""
     if kind == _PDF:
-        importlib.import_module("pypdf")
-        return _read_pdf
+        return importlib.import_module("pypdf"), _read_pdf
     markitdown = load("markitdown", "docs")
     name, library = _OFFICE[kind]
     load(library, "docs")
     converter = getattr(importlib.import_module("markitdown.converters"), name)()
     info = markitdown.StreamInfo(extension=kind)
-    return lambda body: _read_office(body, converter, info)
+    return markitdown, lambda body: _read_office(body, converter, info)
 
 
 def _read_pdf(body: bytes) -> str:

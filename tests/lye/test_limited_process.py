@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from lye._limited_process import open_modules_only  # noqa: F401
-
 ROOT = Path(__file__).parents[2]
 
 
@@ -17,6 +15,7 @@ ROOT = Path(__file__).parents[2]
     "statement",
     [
         "open('{file}').read()",
+        "open('{file}.py').read()",
         "open('{file}', 'w')",
         "open('{file}.py', 'w')",
         "__import__('os').open('{file}', 0)",
@@ -29,11 +28,12 @@ ROOT = Path(__file__).parents[2]
 )
 def test_a_document_cannot_have_files_opened_or_things_started(tmp_path: Path, statement: str) -> None:
     (tmp_path / "file").write_text("hunter2")
+    (tmp_path / "file.py").write_text("hunter2")
     code = f"""
 import sys, urllib.request, socket, subprocess
 sys.path.insert(0, {str(ROOT)!r})
 from lye._limited_process import open_modules_only
-open_modules_only()
+open_modules_only(subprocess)
 import colorsys  # modules are still found
 try:
     print({statement.format(file=tmp_path / "file")})
