@@ -10,10 +10,13 @@ import contextlib
 import json
 import os
 import sys
+import sysconfig
 from collections.abc import Callable, Mapping
+from types import ModuleType
 from typing import Any
 
 MAX_MEMORY_BYTES = 1 << 30
+_NOT_DONE = ("socket.", "subprocess.", "os.exec", "os.fork", "os.posix_spawn", "os.system", "ctypes.")
 _MAX_CPU_S = 60  # for a process whose parent was killed; a living parent kills it at its own time-out
 
 
@@ -56,20 +59,24 @@ def answer(work: Callable[[dict[str, Any], bytes], Mapping[str, Any]]) -> None:
         parent.write(json.dumps(work(question, sys.stdin.buffer.read())).encode())
 
 
-def open_modules_only() -> None:
-    """In the child: from now on Python opens no file but modules, and neither connects nor starts anything, whatever a
-    document refers to.
+def open_modules_only(library: ModuleType) -> None:
+    """In the child: from now on Python opens no file but modules of the installation and beside `library`, and
+    neither connects nor starts anything, whatever a document refers to.
     """
-    sys.addaudithook(_refuse)
+    installed = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    beside = os.path.dirname(os.path.dirname(library.__file__ or ""))
+    folders = tuple(folder + os.sep for folder in [*installed, beside] if folder)
 
+    def refuse(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "open":
+            path = os.fsdecode(arguments[0]) if isinstance(arguments[0], str | bytes) else ""
+            is_module = path.endswith((".py", ".pyc")) and path.startswith(folders) and ".." not in path
+            if arguments[1] not in ("r", "rb") or not is_module:
+                raise PermissionError(f"{path!r} is not opened for a document")
+        elif event.startswith(_NOT_DONE):
+            raise PermissionError(f"{event} is not done for a document")
 
-def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
-    if event == "open":
-        path = os.fsdecode(arguments[0]) if isinstance(arguments[0], str | bytes) else ""
-        if arguments[1] not in ("r", "rb") or not path.endswith((".py", ".pyc")):
-            raise PermissionError(f"{path!r} is not opened for a document")
-    elif event.startswith(("socket.", "subprocess.", "os.exec", "os.fork", "os.posix_spawn", "os.system", "ctypes.")):
-        raise PermissionError(f"{event} is not done for a document")
+    sys.addaudithook(refuse)
 
 
 def _limit_self() -> None:

@@ -10,6 +10,7 @@ import importlib
 import io
 import zipfile
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 from lye._child import MAX_MEMORY_BYTES, answer, ask_child, open_modules_only
@@ -73,10 +74,10 @@ def serve() -> None:
 
 def _read(question: dict[str, Any], body: bytes) -> dict[str, str]:
     try:
-        read = _prepared(str(question["kind"]))
+        library, read = _prepared(str(question["kind"]))
     except ExtraNeeded as error:
         return {"extra_needed": str(error)}
-    open_modules_only()
+    open_modules_only(library)
     try:
         text = read(body)
     except (_Refused, PdfUnreadable) as error:
@@ -85,17 +86,16 @@ def _read(question: dict[str, Any], body: bytes) -> dict[str, str]:
     return {"text": text[:MAX_TEXT_CHARS] + cut}
 
 
-def _prepared(kind: str) -> Callable[[bytes], str]:
-    """The reader, its libraries loaded."""
+def _prepared(kind: str) -> tuple[ModuleType, Callable[[bytes], str]]:
+    """The library, loaded, and the reader."""
     if kind == _PDF:
-        importlib.import_module("pypdf")
-        return lambda body: read_pdf(body)[1]
+        return importlib.import_module("pypdf"), lambda body: read_pdf(body)[1]
     markitdown = load("markitdown", "docs")
     name, library = _OFFICE[kind]
     load(library, "docs")
     converter = getattr(importlib.import_module("markitdown.converters"), name)()
     info = markitdown.StreamInfo(extension=kind)
-    return lambda body: _read_office(body, converter, info)
+    return markitdown, lambda body: _read_office(body, converter, info)
 
 
 def _read_office(body: bytes, converter: Any, info: Any) -> str:

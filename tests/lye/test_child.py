@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
     "statement",
     [
         "open('{file}').read()",
+        "open('{file}.py').read()",
         "open('{file}', 'w')",
         "open('{file}.py', 'w')",
         "__import__('os').open('{file}', 0)",
@@ -27,11 +28,12 @@ ROOT = Path(__file__).parents[2]
 )
 def test_a_document_cannot_have_files_opened_or_things_started(tmp_path: Path, statement: str) -> None:
     (tmp_path / "file").write_text("hunter2")
+    (tmp_path / "file.py").write_text("hunter2")
     code = f"""
 import sys, urllib.request, socket, subprocess
 sys.path.insert(0, {str(ROOT)!r})
 from lye._child import open_modules_only
-open_modules_only()
+open_modules_only(subprocess)
 import colorsys  # modules are still found
 try:
     print({statement.format(file=tmp_path / "file")})
