@@ -3,6 +3,7 @@
 Heavy libraries (httpx, trafilatura) are imported when a tool first runs.
 """
 
+from lye._isolation import isolation_in_force
 from lye.errors import (
     BrowserFailed,
     CommandFailed,
@@ -18,9 +19,13 @@ from lye.errors import (
     ThreadStoreNeeded,
     UrlRefused,
 )
+from lye.python import PYTHON_TOOLS, python_tools
+from lye.shell import SHELL_TOOLS, shell_tools
 from lye.web import WEB_TOOLS, web_tools
 
 __all__ = [
+    "PYTHON_TOOLS",
+    "SHELL_TOOLS",
     "WEB_TOOLS",
     "BrowserFailed",
     "CommandFailed",
@@ -35,5 +40,8 @@ __all__ = [
     "SearchFailed",
     "ThreadStoreNeeded",
     "UrlRefused",
+    "isolation_in_force",
+    "python_tools",
+    "shell_tools",
     "web_tools",
 ]

@@ -25,7 +25,7 @@ from lye.errors import CommandFailed
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _SUPERVISOR = str(Path(__file__).with_name("_supervisor.py"))
 _READ_BYTES = 1 << 16
-_GRACE_S = 20.0  # what the supervisor may take to end everything, and more
+_GRACE_S = 45.0  # what the supervisor may take to end everything, and more
 _DRAIN_S = 2.0
 
 Reason = Literal["time", "processes", "memory", "written", "output", "supervisor", "told"]

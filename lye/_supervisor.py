@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from typing import Any
 
 TICK_S = 0.02
-KILL_S = 10.0
+KILL_S = 20.0
 _KEEPER_LATE_S = 3.0
 _NICE = 10  # the command's: a fork bomb must not starve those who end it
 _SPARE_PROCESSES = 500

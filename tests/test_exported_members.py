@@ -30,7 +30,7 @@ PUBLIC = {
     "lye": """
         BrowserFailed CommandFailed CommandRefused ExtraNeeded FetchFailed FileFailed FileStoreNeeded LyeError
         MediaFailed PathRefused SearchFailed ThreadStoreNeeded UrlRefused
-        WEB_TOOLS web_tools
+        PYTHON_TOOLS SHELL_TOOLS WEB_TOOLS isolation_in_force python_tools shell_tools web_tools
     """,
 }
 

@@ -12,13 +12,17 @@ from lye.errors import CommandFailed
 from tests.lye.marked_processes import Marked
 
 
+def is_there(folder: str) -> bool:
+    return os.path.exists(folder)
+
+
 async def run_shell(script: str, cwd: Path, mark: Marked, **limits: float) -> Ended:
     folder = new_folder()
     env = scrubbed_environment(folder, mark.env)
     try:
         return await run(Command("/bin/sh", ["sh", "-c", script], str(cwd), folder, env), Limits(**limits))  # type: ignore[arg-type]
     finally:
-        assert not os.path.exists(folder)
+        assert not is_there(folder)
 
 
 async def test_a_program_ends_with_its_code_and_both_outputs(tmp_path: Path, marked: Marked) -> None:
@@ -41,7 +45,7 @@ async def test_a_program_that_cannot_start_is_a_failure(tmp_path: Path) -> None:
     command = Command(str(tmp_path / "nothing"), ["nothing"], str(tmp_path), folder)
     with pytest.raises(CommandFailed, match="could not be started: No such file"):
         await run(command, Limits())
-    assert not os.path.exists(folder)
+    assert not is_there(folder)
 
 
 @pytest.mark.parametrize("name", ["timeout_s", "max_memory_bytes", "max_processes", "max_output_chars"])
