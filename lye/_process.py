@@ -95,6 +95,8 @@ async def run(command: Command, limits: Limits) -> Ended:
 
     Raises CommandFailed when it could not be started, or could not be ended.
     """
+    if sys.platform == "win32":
+        raise CommandFailed(f"{command.argv[0]!r} was not started: commands cannot be run on Windows")
     supervisor = _Supervisor(command, limits)
     try:
         return await supervisor.follow()
@@ -132,7 +134,7 @@ class _Supervisor:
             self._open = ours.pop_all()
         takers = [functools.partial(self._keep, kept) for kept in self._kept]
         self._output = [_Reading(pipe[0], take) for pipe, take in zip(pipes, takers, strict=False)]
-        self._reporting = _Reading(pipes[2][0], self._report.extend)
+        self._reporting = _Reading(pipes[2][0], self._take_report)
 
     async def follow(self) -> Ended:
         """Wait for the supervisor's report, and for the rest of the output."""
@@ -186,6 +188,11 @@ class _Supervisor:
         if self._told_reason is None and sum(k.size_bytes for k in self._kept) > self._limits.max_output_bytes:
             self._told_reason = "output"
             self._tell()
+
+    def _take_report(self, piece: bytes) -> None:
+        self._report += piece
+        if b"\n" in self._report:
+            self._reporting.stop()  # not at its end: a supervisor that the command has stopped keeps it open
 
     def _tell(self) -> None:
         """Tell the supervisor to end everything."""

@@ -56,8 +56,8 @@ def main(lye_pid: int, job_fd: int, stdin_fd: int, report_fd: int) -> None:
     while (status := reap().get(keeper)) is None:
         if news.wait(TICK_S) or os.getppid() != lye_pid:
             late = min(late, time.monotonic() + _KEEPER_LATE_S)
-        if time.monotonic() > late:
-            os.kill(keeper, signal.SIGKILL)  # stopped by the command, say
+        if time.monotonic() > late or _is_stopped(keeper):  # the command's doing
+            os.kill(keeper, signal.SIGKILL)
     left = end_all()
     if status != 0:
         _report(report_fd, reason="supervisor", left=left)
@@ -159,6 +159,10 @@ def end_all() -> int:
 def _send(pid: int, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(pid, number)
+
+
+def _is_stopped(pid: int) -> bool:
+    return _read(f"/proc/{pid}/stat").rpartition(")")[2].startswith((" T", " t"))
 
 
 def _children() -> Any:
