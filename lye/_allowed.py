@@ -53,9 +53,11 @@ def _fits(pattern: Sequence[str], argv: Sequence[str]) -> bool:
 
 
 def _parse(text: str) -> tuple[str, ...]:
+    if not isinstance(text, str):
+        raise ValueError(f"allow entry {text!r} is no command; write it as in 'git log *'")
     try:
         words = shlex.split(text)
-    except (ValueError, AttributeError, TypeError) as error:
+    except ValueError as error:
         raise ValueError(f"allow entry {text!r} is no command ({error}); write it as in 'git log *'") from error
     if not words or not words[0]:
         raise ValueError(f"allow entry {text!r} names no program; write it as in 'git log *'")
@@ -69,7 +71,7 @@ def _parse(text: str) -> tuple[str, ...]:
 
 def _check_open(text: str, name: str, rest: Sequence[str]) -> None:
     program = name.rpartition("/")[2].lower()
-    names = {program, re.sub(r"[-\d.]+$", "", program)}  # "python3.11" is "python"
+    names = {program, re.sub(r"[\d.]+(-.*)?$", "", program)}  # "python3.11" is "python"
     if names & set(_LAUNCHERS.split()):
         raise ValueError(
             f"allow entry {text!r} allows every command, for an argument of {program!r} can be one;"

@@ -67,6 +67,7 @@ def wrapped(
         *("--bind", os.path.join(folder, "tmp"), "/tmp"),
         *("--bind", folder, folder),
         *binds,
+        *("--remount-ro", "/"),  # what holds the folders together is memory, without a limit
         *("--chdir", cwd, "--"),
         *argv,
     ]

@@ -148,7 +148,7 @@ async def test_no_daemon_outlives_its_call(tmp_path: Path, marked: Marked, extra
 
 
 ENDLESS = {
-    "ignores-every-signal": "[signal.signal(n, signal.SIG_IGN) for n in range(1, 32) if n not in (9, 19)]; time.sleep(100)",
+    "ignores-every-signal": "[n in (9, 19) or signal.signal(n, signal.SIG_IGN) for n in range(1, 32)]; time.sleep(100)",
     "stops-itself": "os.kill(os.getpid(), signal.SIGSTOP)",
     "spins": "while True: pass",
     "closes-its-outputs": "os.closerange(0, 100); time.sleep(100)",
@@ -270,7 +270,7 @@ FLOODS = {
 async def test_a_flood_is_ended_in_bounded_memory(tmp_path: Path, marked: Marked, script: str) -> None:
     tracemalloc.start()
     try:
-        ended = await run_shell(script, tmp_path, marked, max_output_bytes=20_000_000, timeout_s=20)
+        ended = await run_shell(script, tmp_path, marked, max_output_bytes=5_000_000, timeout_s=20)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -282,9 +282,9 @@ async def test_a_flood_is_ended_in_bounded_memory(tmp_path: Path, marked: Marked
 
 
 async def test_a_long_output_below_the_limit_is_not_a_flood(tmp_path: Path, marked: Marked) -> None:
-    ended = await run_shell("head -c 300000000 /dev/zero | tr '\\0' x", tmp_path, marked, max_output_bytes=10**9)
+    ended = await run_shell("head -c 100000000 /dev/zero | tr '\\0' x", tmp_path, marked, max_output_bytes=10**9)
     assert (ended.exit_code, ended.reason) == (0, None)
-    assert "\n[... 299,960,000 bytes left out ...]\n" in ended.stdout
+    assert "\n[... 99,960,000 bytes left out ...]\n" in ended.stdout
 
 
 @linux_only
@@ -387,7 +387,7 @@ asyncio.run(run(Command("/bin/sh", ["sh", "-c", script], "/", folder, env), Limi
 
 
 @linux_only
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_when_the_program_is_killed_nothing_is_left_running(
     temporary: Path, marked: Marked, number: signal.Signals
 ) -> None:
