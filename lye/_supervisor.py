@@ -91,9 +91,9 @@ def keep(job: dict[str, Any], stdin_fd: int, report_fd: int, reaper: int, news: 
             break
     seconds = time.monotonic() - began
     left = end_all()
-    _report(report_fd, status=status, reason=reason, seconds=seconds, left=left)
     if os.getppid() != reaper:
         _remove(job["folder"])
+    _report(report_fd, status=status, reason=reason, seconds=seconds, left=left)
 
 
 class News:
@@ -299,15 +299,28 @@ def _make_folders(job: dict[str, Any]) -> None:
 
 
 def _remove(folder: str) -> None:
-    import shutil
+    """Remove the folder with all in it, whatever its depth and permissions: what lies two deep is moved up first."""
+    name, number = os.urandom(8).hex(), 0
+    with contextlib.suppress(OSError):
+        while below := _remove_files(folder):
+            for path in below:
+                for inner in _remove_files(path):
+                    number += 1
+                    os.chmod(inner, 0o700)  # a folder that is moved has to be writable itself
+                    os.rename(inner, os.path.join(folder, f"{name}-{number}"))
+                os.rmdir(path)
+        os.rmdir(folder)
 
-    def open_up(function: Any, path: str, _: Any) -> None:
-        with contextlib.suppress(OSError):
-            os.chmod(os.path.dirname(path), 0o700)
-            os.chmod(path, 0o700, follow_symlinks=False) if os.path.isdir(path) else None
-            function(path) if function is not os.open else shutil.rmtree(path, ignore_errors=True)
 
-    shutil.rmtree(folder, onerror=open_up)
+def _remove_files(folder: str) -> list[str]:
+    """Remove all in the folder but folders: these are returned."""
+    os.chmod(folder, 0o700)
+    with os.scandir(folder) as entries:
+        found = [(entry.path, entry.is_dir(follow_symlinks=False)) for entry in entries]
+    for path, is_folder in found:
+        if not is_folder:
+            os.unlink(path)
+    return [path for path, is_folder in found if is_folder]
 
 
 def _let_go(stdin_fd: int) -> None:

@@ -14,7 +14,7 @@ from lye.errors import CommandRefused
 from tests.lye.marked_processes import Marked
 from tyler.tools import Tool
 
-HOME = os.path.expanduser("~")
+ROOT = Path(__file__).parents[2]
 needs_bubblewrap = pytest.mark.skipif(
     isolation_in_force() == "none", reason="bubblewrap (bwrap) is not installed, or cannot work here"
 )
@@ -69,7 +69,7 @@ SHUT = {
     "remount": "mount -o remount,rw /usr",
     "unmount-proc": "umount /proc",
     "shadow": "cat /etc/shadow",
-    "home": "ls HOME/*",
+    "elsewhere": "cat ROOT/pyproject.toml",
     "beside": "cat ../secret",
     "new-namespace": "unshare -m true",
     "device": "mknod x b 8 0",
@@ -83,7 +83,7 @@ async def test_what_is_outside_is_shut(tmp_path: Path, script: str) -> None:
     root = tmp_path / "opened"
     root.mkdir()
     (tmp_path / "secret").write_text("hunter2")
-    content = await said(isolated(root), script.replace("HOME", HOME))
+    content = await said(isolated(root), script.replace("ROOT", str(ROOT)))
     assert not content.startswith("exit code 0 (")
     assert "hunter2" not in content
     assert sorted(os.listdir(tmp_path)) == ["opened", "secret"]

@@ -346,6 +346,18 @@ async def test_the_supervisor_holds_no_secret(tmp_path: Path, marked: Marked, mo
     assert "hunter2" not in ended.stdout
 
 
+async def test_a_deep_temporary_folder_is_removed(tmp_path: Path, marked: Marked) -> None:
+    code = "os.chdir(os.environ['TMPDIR'])\nfor _ in range(3000): os.mkdir('deep'); open('f', 'w'); os.chdir('deep')"
+    assert (await run_python(code, tmp_path, marked)).exit_code == 0
+
+
+async def test_a_link_in_the_temporary_folder_is_not_followed(tmp_path: Path, marked: Marked) -> None:
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "file").touch()
+    await run_shell(f"ln -s {tmp_path}/kept $TMPDIR/a; ln -s {tmp_path}/kept/file $HOME/b", tmp_path, marked)
+    assert os.listdir(tmp_path / "kept") == ["file"]
+
+
 async def test_home_and_temporary_folder_are_fresh_and_removed(tmp_path: Path, marked: Marked) -> None:
     ended = await run_shell("ls -A $HOME $TMPDIR; echo x > $HOME/.profile; mktemp", tmp_path, marked)
     assert "lye-" in ended.stdout.splitlines()[-1]
