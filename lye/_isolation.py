@@ -96,5 +96,8 @@ def _try_out(bubblewrap: str) -> str:
             command, env={}, stdin=subprocess.DEVNULL, capture_output=True, timeout=_PROBE_TIMEOUT_S, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        return f"bwrap could not be run ({error})"
+        # Not an answer to remember: a machine that was busy for once must not lose its isolation for good.
+        raise CommandRefused(
+            f"nothing was run, for bubblewrap could not be tried out ({error}); try again, or choose isolation='none'"
+        ) from error
     return "" if done.returncode == 0 else f"bwrap failed ({done.stderr.decode(errors='replace').strip()[:300]!r})"
