@@ -310,6 +310,12 @@ async def test_a_lower_limit_of_the_program_itself_stands(tmp_path: Path) -> Non
 
 
 @linux_only
+async def test_no_signal_is_ignored(tmp_path: Path, marked: Marked) -> None:
+    ended = await run_shell("grep SigIgn /proc/self/status", tmp_path, marked)
+    assert ended.stdout == "SigIgn:\t0000000000000000\n"
+
+
+@linux_only
 async def test_no_setuid_program_gains_rights(tmp_path: Path, marked: Marked) -> None:
     ended = await run_shell("grep NoNewPrivs /proc/self/status", tmp_path, marked)
     assert ended.stdout == "NoNewPrivs:\t1\n"
