@@ -3,46 +3,38 @@
 Heavy libraries (httpx, trafilatura) are imported when a tool first runs.
 """
 
-from lye.errors import (
-    BrowserFailed,
-    CommandFailed,
-    CommandRefused,
-    ExtraNeeded,
-    FetchFailed,
-    FileFailed,
-    FileStoreNeeded,
-    LyeError,
-    MediaFailed,
-    PathRefused,
-    SearchFailed,
-    ThreadStoreNeeded,
-    UrlRefused,
-)
+from lye.errors import BrowserFailed, CommandFailed, CommandRefused, ExtraNeeded, FetchFailed, FileFailed, FileStoreNeeded, LyeError, MediaFailed, PathRefused, SearchFailed, ThreadStoreNeeded, UrlRefused
 from lye.files import FILES_TOOLS, files_tools
+from lye.python import PYTHON_TOOLS, python_tools
 from lye.search import Brave, SearxNG
+from lye.shell import SHELL_TOOLS, shell_tools
 from lye.threads import THREAD_TOOLS, thread_tools
 from lye.web import WEB_TOOLS, web_tools
 
 __all__ = [
-    "FILES_TOOLS",
-    "THREAD_TOOLS",
-    "WEB_TOOLS",
     "Brave",
     "BrowserFailed",
     "CommandFailed",
     "CommandRefused",
     "ExtraNeeded",
+    "FILES_TOOLS",
     "FetchFailed",
     "FileFailed",
     "FileStoreNeeded",
     "LyeError",
     "MediaFailed",
+    "PYTHON_TOOLS",
     "PathRefused",
+    "SHELL_TOOLS",
     "SearchFailed",
     "SearxNG",
+    "THREAD_TOOLS",
     "ThreadStoreNeeded",
     "UrlRefused",
+    "WEB_TOOLS",
     "files_tools",
+    "python_tools",
+    "shell_tools",
     "thread_tools",
     "web_tools",
 ]

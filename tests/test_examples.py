@@ -37,6 +37,7 @@ TESTED = {
     "quickstart",
     "replay",
     "sessions",
+    "shell_agent",
     "structured_output",
     "summarizing",
     "support_bot",
@@ -273,6 +274,15 @@ def test_replay_tells_what_a_changed_tool_breaks(example: Example, model_server:
 
 def test_replay_is_shown_by_a_script_where_the_model_cannot(example: Example, tmp_path: Path) -> None:
     assert "+ order 7 is on its way" in example("replay", str(tmp_path), **NO_MODEL)
+
+
+def test_commands_run_when_they_are_allowed_or_approved(example: Example, tmp_path: Path) -> None:
+    printed = example("shell_agent", str(tmp_path))
+    first, second = '{"argv": ["ls"]}', """{"argv": ["sh", "-c", "echo 'Buy tea' >> notes.txt; wc -l notes.txt"]}"""
+    assert printed == (
+        f"ran {first}\nexit code 0\napproved {second}\nran {second}\nexit code 0\n"
+        "Assistant: I added a line to the notes.\nnotes.txt: ['Buy tea']\n"
+    )
 
 
 def test_a_task_is_delegated_by_a_model(example: Example, model_server: ModelServer, tmp_path: Path) -> None:

@@ -31,6 +31,9 @@ PUBLIC = {
         Brave BrowserFailed CommandFailed CommandRefused ExtraNeeded FetchFailed FileFailed FileStoreNeeded
         LyeError MediaFailed PathRefused SearchFailed SearxNG ThreadStoreNeeded UrlRefused
         FILES_TOOLS THREAD_TOOLS WEB_TOOLS files_tools thread_tools web_tools
+        BrowserFailed CommandFailed CommandRefused ExtraNeeded FetchFailed FileFailed FileStoreNeeded LyeError
+        MediaFailed PathRefused SearchFailed ThreadStoreNeeded UrlRefused
+        PYTHON_TOOLS SHELL_TOOLS WEB_TOOLS isolation_in_force python_tools shell_tools web_tools
     """,
 }
 

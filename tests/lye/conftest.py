@@ -1,4 +1,4 @@
-"""What lye's tests share: a local server, and one with a certificate for site.example."""
+"""What lye's tests share: local servers, one with a certificate for site.example, and a mark for processes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 import trustme
 
 from tests.lye.local_server import LocalServer
+from tests.lye.marked_processes import Marked
 
 
 @pytest.fixture
@@ -37,3 +38,11 @@ def trusting(authority: trustme.CA) -> ssl.SSLContext:
     context = ssl.create_default_context()
     authority.configure_trust(context)
     return context
+
+
+@pytest.fixture
+def marked() -> Iterator[Marked]:
+    """A mark for a test's commands. The test fails if it leaves a marked process behind."""
+    mark = Marked()
+    yield mark
+    assert mark.alive() == []
