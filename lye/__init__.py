@@ -1,8 +1,9 @@
 """lye: tools for agents, safe as imported. Each group is a list (`WEB_TOOLS`) and a factory (`web_tools`).
 
-Heavy libraries (httpx, trafilatura) are imported when a tool first runs.
+Heavy libraries (httpx, trafilatura, litellm) are imported when a tool first runs.
 """
 
+from lye.audio import AUDIO_TOOLS, audio_tools
 from lye.errors import (
     BrowserFailed,
     CommandFailed,
@@ -18,9 +19,12 @@ from lye.errors import (
     ThreadStoreNeeded,
     UrlRefused,
 )
+from lye.image import IMAGE_TOOLS, image_tools
 from lye.web import WEB_TOOLS, web_tools
 
 __all__ = [
+    "AUDIO_TOOLS",
+    "IMAGE_TOOLS",
     "WEB_TOOLS",
     "BrowserFailed",
     "CommandFailed",
@@ -35,5 +39,7 @@ __all__ = [
     "SearchFailed",
     "ThreadStoreNeeded",
     "UrlRefused",
+    "audio_tools",
+    "image_tools",
     "web_tools",
 ]

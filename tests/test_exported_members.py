@@ -30,7 +30,7 @@ PUBLIC = {
     "lye": """
         BrowserFailed CommandFailed CommandRefused ExtraNeeded FetchFailed FileFailed FileStoreNeeded LyeError
         MediaFailed PathRefused SearchFailed ThreadStoreNeeded UrlRefused
-        WEB_TOOLS web_tools
+        AUDIO_TOOLS IMAGE_TOOLS WEB_TOOLS audio_tools image_tools web_tools
     """,
 }
 
