@@ -79,6 +79,11 @@ async def _find(ctx: ToolContext, file: str) -> Attachment:
         raise MediaFailed(f"{len(found)} files are named {_shown(file)}; pass the file_id: {_listed(found)}")
     if re.fullmatch(r"[0-9a-f]{64}", file):
         return Attachment(filename=file, file_id=file)
+    if ctx.thread_store is None:
+        raise MediaFailed(
+            f"{_shown(file)} cannot be found by its name, as the agent keeps no threads: pass a file_id, or the"
+            " developer can pass Agent(thread_store=...)"
+        )
     known = f"its files are: {_listed(attached)}" if attached else "it has no files; ask the user to attach one"
     raise MediaFailed(f"there is no file {_shown(file)} in this conversation; {known}")
 

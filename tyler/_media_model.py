@@ -6,6 +6,7 @@ Settings, errors, retries and the switch that forbids model calls are those of t
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 from narrator import Usage
+from tyler._daemon_thread import in_daemon_thread
 from tyler._litellm import _failures, _litellm, _prefix, _provider, may_pass, retrying
 from tyler._model_errors import _causes, _reason, classified
 from tyler._usage import usage_of
@@ -74,6 +76,7 @@ class MediaModel:
     async def load(self) -> None:
         """Import litellm (3 to 8 s the first time in a process), so that it takes nothing of a call's own time."""
         await _litellm(self.name)
+        await in_daemon_thread(lambda: importlib.import_module("tyler._openai_client"))
 
     async def describe(self, instructions: str, question: str, image: str, max_tokens: int) -> Words:
         """What a model with vision answers about the image (a data URL)."""
@@ -129,6 +132,7 @@ class MediaModel:
         makes: bool = False,
     ) -> tuple[ModuleType, Any]:
         """litellm, and its answer. Of what was `said`, and of the key, no error quotes anything."""
+        await self.load()
         litellm = await _litellm(self.name)
         from tyler._openai_client import Arriving
 

@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 import httpx
+import openai.resources  # noqa: F401  else the first call imports it, for a second, in the event loop
 from openai import AsyncOpenAI
 
 from tyler.errors import ModelAnswerBroken

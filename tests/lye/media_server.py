@@ -25,7 +25,7 @@ WAV = b"RIFF\x24\x00\x00\x00WAVEfmt " + bytes(28)
 
 def settings(server: LocalServer) -> dict[str, Any]:
     """The factories' options that lead to the server."""
-    return {"api_key": KEY, "api_base": server.url("/v1"), "timeout_s": 20}
+    return {"api_key": KEY, "api_base": server.url("/v1"), "timeout_s": 60}
 
 
 def image_answer(content: bytes | str = PNG, **fields: Any) -> bytes:
