@@ -61,8 +61,9 @@ def audio_tools(
     check_above_zero(max_bytes=max_bytes, max_text_chars=max_text_chars, timeout_s=timeout_s)
     if isinstance(voices, str) or not voices:
         raise ValueError(f"voices is {voices!r}; pass a list of at least one, as in voices=['alloy']")
-    listener = MediaModel(model, api_key=api_key, api_base=api_base, timeout_s=timeout_s)
-    speaker = MediaModel(speech_model, api_key=api_key, api_base=api_base, timeout_s=timeout_s)
+    # Twice: of two limits that end together, it would be chance which one speaks.
+    listener = MediaModel(model, api_key=api_key, api_base=api_base, timeout_s=2 * timeout_s)
+    speaker = MediaModel(speech_model, api_key=api_key, api_base=api_base, timeout_s=2 * timeout_s)
 
     # A file of the conversation leaves for the provider, and whoever made the file has a say in the answer. Not
     # "private": the answer holds nothing that the conversation has not.

@@ -64,8 +64,9 @@ def image_tools(
     )
     if isinstance(sizes, str):
         raise ValueError(f"sizes is {sizes!r}; pass a list: sizes=[{sizes!r}]")
-    maker = MediaModel(model, api_key=api_key, api_base=api_base, timeout_s=timeout_s)
-    viewer = MediaModel(vision_model, api_key=api_key, api_base=api_base, timeout_s=timeout_s)
+    # Twice: of two limits that end together, it would be chance which one speaks.
+    maker = MediaModel(model, api_key=api_key, api_base=api_base, timeout_s=2 * timeout_s)
+    viewer = MediaModel(vision_model, api_key=api_key, api_base=api_base, timeout_s=2 * timeout_s)
     fetcher = Fetcher(Rules.of(allow_hosts), timeout_s)
 
     # The prompt leaves for the provider; what comes back is made of it.
