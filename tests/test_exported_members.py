@@ -34,6 +34,7 @@ PUBLIC = {
         BrowserFailed CommandFailed CommandRefused ExtraNeeded FetchFailed FileFailed FileStoreNeeded LyeError
         MediaFailed PathRefused SearchFailed ThreadStoreNeeded UrlRefused
         PYTHON_TOOLS SHELL_TOOLS WEB_TOOLS isolation_in_force python_tools shell_tools web_tools
+        AUDIO_TOOLS IMAGE_TOOLS WEB_TOOLS audio_tools image_tools web_tools
     """,
 }
 

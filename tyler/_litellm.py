@@ -10,7 +10,7 @@ import copy
 import inspect
 import os
 import sys
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -143,13 +143,7 @@ class LitellmModel:
         self, litellm: ModuleType, provider: str, request: Request, output_tool: str | None
     ) -> tuple[Any, ProviderStream, Any]:
         """The stream, what the provider says in it, and its first chunk, after at most two retries."""
-        retrying = AsyncRetrying(
-            retry=retry_if_exception(_may_pass),
-            stop=stop_after_attempt(_TRIES) | stop_after_delay(_GIVE_UP_AFTER_S),
-            wait=_wait,
-            reraise=True,
-        )
-        async for attempt in retrying:
+        async for attempt in retrying():
             with attempt:
                 try:
                     # litellm keeps the client of the first event loop for all (Anthropic's format): in another loop it
@@ -256,7 +250,17 @@ def _failures() -> tuple[type[Exception], ...]:
     return OSError, ValueError, OpenAIError
 
 
-def _may_pass(error: BaseException) -> bool:
+def retrying(worth_it: Callable[[BaseException], bool] | None = None) -> AsyncRetrying:
+    """At most two more tries, for errors that are `worth_it`: those that may pass, unless the caller is stricter."""
+    return AsyncRetrying(
+        retry=retry_if_exception(worth_it or may_pass),
+        stop=stop_after_attempt(_TRIES) | stop_after_delay(_GIVE_UP_AFTER_S),
+        wait=_wait,
+        reraise=True,
+    )
+
+
+def may_pass(error: BaseException) -> bool:
     """Worth another request, within the time that a caller may be kept waiting."""
     if not isinstance(error, ModelRateLimited | ModelUnavailable):
         return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import socket
 import socketserver
 import ssl
@@ -15,15 +16,16 @@ Body = bytes | str | Iterable[bytes] | Callable[[socket.socket], None]
 
 
 class LocalServer:
-    """Listens on `host`; `requests` holds each request's head as text, in order; `connections` counts
-    those who knocked, with a request or without.
+    """Listens on `host`; `requests` holds each request's head as text, `bodies` its body, in order; `connections`
+    counts those who knocked, with a request or without.
     """
 
     def __init__(self, host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         self.requests: list[str] = []
+        self.bodies: list[bytes] = []
         self.connections = 0
         self.stopping = threading.Event()
-        self._answers: dict[str, tuple[str, Body]] = {}
+        self._answers: dict[str, list[tuple[str, Body]]] = {}
         outer = self
 
         class Connection(socketserver.BaseRequestHandler):
@@ -46,10 +48,20 @@ class LocalServer:
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
 
     def serve(
-        self, path: str, body: Body = b"", *, status: str = "200 OK", headers: str = "Content-Type: text/html"
+        self,
+        path: str,
+        body: Body = b"",
+        *,
+        status: str = "200 OK",
+        headers: str = "Content-Type: text/html",
+        then: bool = False,
     ) -> None:
-        """Answer `path` so: bytes get a Content-Length, an iterable is streamed, a callable has the socket."""
-        self._answers[path] = (f"HTTP/1.1 {status}\r\nConnection: close\r\n{headers}\r\n", body)
+        """Answer `path` so: bytes get a Content-Length, an iterable is streamed, a callable has the socket.
+
+        `then`: behind the answers that it has; each is given once, the last one again and again.
+        """
+        before = self._answers.get(path, []) if then else []
+        self._answers[path] = [*before, (f"HTTP/1.1 {status}\r\nConnection: close\r\n{headers}\r\n", body)]
 
     def redirect(self, path: str, location: str, status: str = "302 Found") -> None:
         self.serve(path, status=status, headers=f"Location: {location}")
@@ -79,10 +91,15 @@ class LocalServer:
             if not piece:
                 return
             request += piece
-        head = request.decode("latin-1")
-        self.requests.append(head)
-        path = head.split(" ")[1]
-        headers, body = self._answers.get(path, ("HTTP/1.1 404 Not Found\r\nConnection: close\r\n", b"no"))
+        head, _, sent = request.partition(b"\r\n\r\n")
+        length = re.search(rb"\r\ncontent-length: *(\d+)", head, re.IGNORECASE)
+        while length and len(sent) < int(length[1]) and (piece := peer.recv(65536)):
+            sent += piece
+        self.requests.append(head.decode("latin-1") + "\r\n\r\n")
+        self.bodies.append(sent)
+        path = head.decode("latin-1").split(" ")[1]
+        answers = self._answers.get(path, [("HTTP/1.1 404 Not Found\r\nConnection: close\r\n", b"no")])
+        headers, body = answers.pop(0) if len(answers) > 1 else answers[0]
         body = body.encode() if isinstance(body, str) else body
         if callable(body):
             peer.sendall(headers.encode())
