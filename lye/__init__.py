@@ -3,6 +3,7 @@
 Heavy libraries (httpx, trafilatura) are imported when a tool first runs.
 """
 
+from lye.browser import BROWSER_TOOLS, Browser, browser_tools
 from lye.errors import (
     BrowserFailed,
     CommandFailed,
@@ -21,7 +22,9 @@ from lye.errors import (
 from lye.web import WEB_TOOLS, web_tools
 
 __all__ = [
+    "BROWSER_TOOLS",
     "WEB_TOOLS",
+    "Browser",
     "BrowserFailed",
     "CommandFailed",
     "CommandRefused",
@@ -35,5 +38,6 @@ __all__ = [
     "SearchFailed",
     "ThreadStoreNeeded",
     "UrlRefused",
+    "browser_tools",
     "web_tools",
 ]

@@ -31,6 +31,7 @@ PUBLIC = {
         BrowserFailed CommandFailed CommandRefused ExtraNeeded FetchFailed FileFailed FileStoreNeeded LyeError
         MediaFailed PathRefused SearchFailed ThreadStoreNeeded UrlRefused
         WEB_TOOLS web_tools
+        BROWSER_TOOLS Browser browser_tools
     """,
 }
 
