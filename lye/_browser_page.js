@@ -189,7 +189,8 @@
       if (tag === 'IFRAME' || tag === 'FRAME') { if (this.elementSeen(node)) this.put('f', this.ref(node, 'f')); return; }
       if (tag === 'IMG') { if (node.alt && this.elementSeen(node)) this.put('t', '(image: ' + short(node.alt, 100) + ')'); return; }
       const children = tag === 'SLOT' && node.assignedNodes().length ? node.assignedNodes() : (node.shadowRoot || node).childNodes;
-      for (const child of children) this.walk(child, depth + 1);
+      const folded = tag === 'DETAILS' && !node.open;
+      for (const child of children) if (!folded || child.tagName === 'SUMMARY') this.walk(child, depth + 1);
       if (heading) this.put('b', '\n\n'); else if (block) this.put('b', '\n');
     }
 

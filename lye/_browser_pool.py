@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -17,6 +18,7 @@ from lye.errors import BrowserFailed
 
 T = TypeVar("T")
 Key = tuple[str | None, str]
+_START_S = 60.0
 _AGAIN = "call browser_open to open it again"
 
 
@@ -73,46 +75,48 @@ class Pool:
         self._starting = asyncio.Lock()  # what comes after a close may be another loop
 
     async def _timed(self, key: Key, work: Callable[[Session], Awaitable[T]], opens: bool) -> T:
+        session: Session | None = None
         try:
+            session = await self._session(key, opens)  # starting a browser is not the page's time
             async with asyncio.timeout(self.limits.timeout_s) as deadline:
-                return await self._guarded(key, work, opens)
+                with _ended_early(session, deadline):
+                    return await self._guarded(session, work)
         except TimeoutError as error:
             if not deadline.expired():
                 raise
-            await self._drop(key, "it did not answer in time")
+            await self._drop(key, self._why_ended(session))
             raise BrowserFailed(
-                f"the page did not answer within {self.limits.timeout_s:g} s and was closed;"
-                f" {_AGAIN}, or use another one"
+                f"the page was closed: {self._why_ended(session)}; {_AGAIN}, or use another one"
             ) from error
         except asyncio.CancelledError:
             await self._drop(key, "the call was cancelled")
             raise
+        finally:
+            if session is not None:
+                session.used_at = time.monotonic()
+                if session.lost:
+                    await self._drop(key, session.lost)
 
-    async def _guarded(self, key: Key, work: Callable[[Session], Awaitable[T]], opens: bool) -> T:
+    async def _guarded(self, session: Session, work: Callable[[Session], Awaitable[T]]) -> T:
         from playwright.async_api import Error
 
-        session = await self._session(key, opens)
-        session.proxy.allow(self.limits.max_bytes)
         try:
-            result = await work(session)
+            return await work(session)
         except Error as error:
-            why = session.lost or ("it crashed" if session.page.is_closed() else "")
-            if why or not self._is_alive():
-                await self._drop(key, why or "the browser ended")
-                raise BrowserFailed(f"the page was lost ({why or 'the browser ended'}); {_AGAIN}") from error
+            if session.lost or session.page.is_closed() or not self._is_alive():
+                session.lost = session.lost or "the browser ended, or the page closed itself"
+                raise BrowserFailed(f"the page was lost: {session.lost}; {_AGAIN}") from error
             raise BrowserFailed(
                 f"the page could not be used ({str(error)[:200]}); call browser_read to see it"
             ) from error
-        finally:
-            session.used_at = time.monotonic()
-            if session.lost:
-                await self._drop(key, session.lost)
+
+    def _why_ended(self, session: Session) -> str:
+        """Why a call's time was up."""
         if session.proxy.exhausted:
-            await self._drop(key, "it loaded too much")
-            raise BrowserFailed(
-                f"the page loads more than the limit of {self.limits.max_bytes:,} bytes and was closed; use another one"
-            )
-        return result
+            return f"it loads more than the limit of {self.limits.max_bytes:,} bytes"
+        if session.lost:
+            return session.lost
+        return f"it did not answer within {self.limits.timeout_s:g} s"
 
     async def _session(self, key: Key, opens: bool) -> Session:
         session = self._sessions.get(key)
@@ -126,10 +130,15 @@ class Pool:
             )
         if session is None:
             await self._make_room()
-            chromium = await self._running_chromium()
-            session = await Session.start(chromium, Proxy(self.rules, self.resolve))
+            try:
+                async with asyncio.timeout(_START_S):
+                    chromium = await self._running_chromium()
+                    session = await Session.start(chromium, Proxy(self.rules, self.resolve))
+            except TimeoutError as error:
+                raise BrowserFailed(f"the browser did not start within {_START_S:g} s; try again later") from error
             self._sessions[key] = session
             self._gone.pop(key, None)
+        session.proxy.allow(self.limits.max_bytes)
         return session
 
     async def _make_room(self) -> None:
@@ -180,3 +189,17 @@ class Pool:
         async with self._starting:
             if not self._sessions and not self._locks:
                 await self._end_chromium()
+
+
+@contextlib.contextmanager
+def _ended_early(session: Session, deadline: asyncio.Timeout) -> Iterator[None]:
+    """The deadline comes at once when the page is lost or has loaded too much: what waits for it would wait on."""
+
+    def end() -> None:
+        deadline.reschedule(asyncio.get_running_loop().time())
+
+    session.on_lost = session.proxy.on_exhausted = end
+    try:
+        yield
+    finally:
+        session.on_lost = session.proxy.on_exhausted = lambda: None

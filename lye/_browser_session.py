@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import re
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -41,6 +41,7 @@ class Session:
     page: Page
     proxy: Proxy
     lost: str = ""
+    on_lost: Callable[[], None] = field(default=lambda: None, repr=False)
     used_at: float = field(default_factory=time.monotonic)
     _frames: dict[str, Frame] = field(default_factory=dict)
     _next_number: int = 1
@@ -244,6 +245,7 @@ class Session:
 
     def _lose(self, why: str) -> None:
         self.lost = self.lost or why
+        self.on_lost()
 
     def _on_page(self, page: Page) -> None:
         if self._adopts and self._popup is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from lye._resolve import Resolver, checked_addresses, look_up
@@ -45,6 +45,7 @@ class Proxy:
     bytes_left: int = 0
     refusals: dict[tuple[str, int], UrlRefused | FetchFailed] = field(default_factory=dict)
     port: int = 0
+    on_exhausted: Callable[[], None] = field(default=lambda: None, repr=False)
     _server: asyncio.Server | None = None
     _connections: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -81,6 +82,10 @@ class Proxy:
                 await self._serve(reader, writer)
         except (_Refused, OSError, EOFError, asyncio.LimitOverrunError):  # a TimeoutError is an OSError
             pass  # the browser sees a connection that ended, which is all it is to know
+        except asyncio.CancelledError:
+            if self._server is not None and self._server.is_serving():
+                raise
+            # By close(). Python 3.11 asks the task of a connection for its exception, and logs that it was cancelled.
         finally:
             self._connections.discard(task)
             if self.exhausted:
@@ -172,6 +177,7 @@ class Proxy:
     def _count(self, piece: bytes) -> None:
         self.bytes_left -= len(piece)
         if self.exhausted:
+            self.on_exhausted()
             raise _Refused
 
 

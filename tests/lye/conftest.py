@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 import trustme
 
+from tests.lye.chromium import find
 from tests.lye.local_server import LocalServer
 
 
@@ -37,3 +38,9 @@ def trusting(authority: trustme.CA) -> ssl.SSLContext:
     context = ssl.create_default_context()
     authority.configure_trust(context)
     return context
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The program of a Chromium that runs here; skips where there is none."""
+    return find()
