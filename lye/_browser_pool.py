@@ -46,6 +46,7 @@ class Pool:
     _sessions: dict[Key, Session] = field(default_factory=dict)
     _locks: dict[Key, tuple[asyncio.Lock, int]] = field(default_factory=dict)
     _gone: dict[Key, str] = field(default_factory=dict)
+    _opening: int = 0
     _reaper: asyncio.Task[None] | None = None
 
     async def call(self, key: Key, work: Callable[[Session], Awaitable[T]], opens: bool = False) -> T:
@@ -57,7 +58,8 @@ class Pool:
         self._locks[key] = lock, waiting + 1
         try:
             async with lock:
-                return await self._timed(key, work, opens)
+                session = await self._session(key, opens)  # starting a browser is not the page's time
+                return await self._timed(key, session, work)
         finally:
             lock, waiting = self._locks.pop(key)
             if waiting > 1:
@@ -74,28 +76,25 @@ class Pool:
         await self._end_chromium()
         self._starting = asyncio.Lock()  # what comes after a close may be another loop
 
-    async def _timed(self, key: Key, work: Callable[[Session], Awaitable[T]], opens: bool) -> T:
-        session: Session | None = None
+    async def _timed(self, key: Key, session: Session, work: Callable[[Session], Awaitable[T]]) -> T:
+        session.proxy.allow(self.limits.max_bytes)
         try:
-            session = await self._session(key, opens)  # starting a browser is not the page's time
             async with asyncio.timeout(self.limits.timeout_s) as deadline:
                 with _ended_early(session, deadline):
                     return await self._guarded(session, work)
         except TimeoutError as error:
             if not deadline.expired():
                 raise
-            await self._drop(key, self._why_ended(session))
-            raise BrowserFailed(
-                f"the page was closed: {self._why_ended(session)}; {_AGAIN}, or use another one"
-            ) from error
+            why = self._why_ended(session)
+            await self._drop(key, why)
+            raise BrowserFailed(f"the page was closed: {why}; {_AGAIN}, or use another one") from error
         except asyncio.CancelledError:
             await self._drop(key, "the call was cancelled")
             raise
         finally:
-            if session is not None:
-                session.used_at = time.monotonic()
-                if session.lost:
-                    await self._drop(key, session.lost)
+            session.used_at = time.monotonic()
+            if session.lost:
+                await self._drop(key, session.lost)
 
     async def _guarded(self, session: Session, work: Callable[[Session], Awaitable[T]]) -> T:
         from playwright.async_api import Error
@@ -103,8 +102,7 @@ class Pool:
         try:
             return await work(session)
         except Error as error:
-            if session.lost or session.page.is_closed() or not self._is_alive():
-                session.lost = session.lost or "the browser ended, or the page closed itself"
+            if session.is_ended_by(error):
                 raise BrowserFailed(f"the page was lost: {session.lost}; {_AGAIN}") from error
             raise BrowserFailed(
                 f"the page could not be used ({str(error)[:200]}); call browser_read to see it"
@@ -129,21 +127,37 @@ class Pool:
                 f"the page is gone ({why}); {_AGAIN}" if why else "no page is open; call browser_open first"
             )
         if session is None:
-            await self._make_room()
+            self._opening += 1
             try:
+                await self._make_room()
                 async with asyncio.timeout(_START_S):
-                    chromium = await self._running_chromium()
-                    session = await Session.start(chromium, Proxy(self.rules, self.resolve))
+                    session = await self._new_session()
+                self._sessions[key] = session
+                self._gone.pop(key, None)
+                if self._reaper is None or self._reaper.done():
+                    self._reaper = asyncio.create_task(self._reap())
             except TimeoutError as error:
                 raise BrowserFailed(f"the browser did not start within {_START_S:g} s; try again later") from error
-            self._sessions[key] = session
-            self._gone.pop(key, None)
-        session.proxy.allow(self.limits.max_bytes)
+            finally:
+                self._opening -= 1
         return session
+
+    async def _new_session(self) -> Session:
+        chromium = await self._running_chromium()
+        from playwright.async_api import Error
+
+        try:
+            return await Session.start(chromium, Proxy(self.rules, self.resolve))
+        except Error:  # a browser that has ended meanwhile, which is not always known before it is used
+            chromium.closed = True
+        try:
+            return await Session.start(await self._running_chromium(), Proxy(self.rules, self.resolve))
+        except Error as error:
+            raise BrowserFailed(f"the browser ended as soon as it was used ({str(error)[:200]}); try again") from error
 
     async def _make_room(self) -> None:
         """Close the page that has been idle for longest, if there are too many."""
-        while len(self._sessions) >= self.limits.max_pages:
+        while len(self._sessions) + self._opening > self.limits.max_pages:
             idle = [key for key in self._sessions if key not in self._locks]
             if not idle:
                 raise BrowserFailed(f"all {self.limits.max_pages} pages of the browser are in use; try again later")
@@ -156,8 +170,6 @@ class Pool:
                 await self._end_chromium()
                 self._chromium = await Chromium.start(self.executable, self.limits.max_memory_bytes)
             assert self._chromium is not None
-            if self._reaper is None or self._reaper.done():
-                self._reaper = asyncio.create_task(self._reap())
             return self._chromium
 
     def _is_alive(self) -> bool:
@@ -187,7 +199,7 @@ class Pool:
                     await self._drop(key, f"it was idle for {self.limits.idle_s / 60:g} minutes")
             await asyncio.sleep(min(self.limits.idle_s / 4, 15))
         async with self._starting:
-            if not self._sessions and not self._locks:
+            if not self._sessions and not self._locks and not self._opening:
                 await self._end_chromium()
 
 

@@ -30,6 +30,7 @@ _CLOSE_S = 5.0
 _QUIET_S, _SETTLE_S, _LOOK_S = 0.3, 3.0, 0.05
 _MAX_PHOTO_PIXELS = 10_000  # of height
 _MAX_NOTES = 5
+_ENDED = re.compile(r"(browser|page|Connection|Target) (has been closed|closed|crashed)")
 _LOST = "it is lost; call browser_open to open a page again"
 
 
@@ -55,14 +56,17 @@ class Session:
     @classmethod
     async def start(cls, chromium: Chromium, proxy: Proxy) -> Session:
         """An empty page; the proxy is started, and closed with the session."""
-        await proxy.start()
+        context: BrowserContext | None = None
         try:
+            await proxy.start()
             context = await chromium.new_context(proxy.port)
             session = cls(context, await context.new_page(), proxy)
-            session._listen()
         except BaseException:
             await proxy.close()
+            if context is not None:
+                await asyncio.wait_for(_quietly(context.close()), _CLOSE_S)
             raise
+        session._listen()
         return session
 
     async def close(self) -> bool:
@@ -90,6 +94,8 @@ class Session:
             # The caller's own text: the fragment, which `target` has not, can name a part of the page.
             response = await self.page.goto(url.strip(), wait_until="domcontentloaded", timeout=NAVIGATION_S * 1000)
         except Error as error:
+            if self.is_ended_by(error):
+                raise
             self._raise_refusal()
             raise BrowserFailed(self._why_not_opened(url, str(error))) from error
         await self._settle()
@@ -140,6 +146,12 @@ class Session:
         clip: Any = {"x": 0, "y": 0, "width": max(1, min(width, 4_000)), "height": max(1, height)}
         return await self.page.screenshot(full_page=True, clip=clip, timeout=_ACTION_S * 1000)
 
+    def is_ended_by(self, error: Exception) -> bool:
+        """Whether one of Playwright's errors means that the page is no more; `lost` is set then."""
+        if self.page.is_closed() or _ENDED.search(str(error)):
+            self.lost = self.lost or "the browser ended, or the page closed itself"
+        return bool(self.lost)
+
     @property
     def url(self) -> str:
         """Where the page is, on one line."""
@@ -164,7 +176,7 @@ class Session:
             await self._settle()
             await self._adopt_popup()
         except Error as error:
-            if self.lost or self.page.is_closed():
+            if self.is_ended_by(error):
                 raise
             reason = clean(str(error).partition("\nCall log:")[0])[:300]
             raise BrowserFailed(
