@@ -72,6 +72,25 @@ async def test_a_second_request_on_the_connection_goes_nowhere(proxy: Proxy, ser
     assert "second" not in server.requests[0]
 
 
+async def test_nothing_behind_a_requests_body_is_passed_on(proxy: Proxy) -> None:
+    received = b""
+
+    async def reply(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal received
+        received = await reader.readuntil(b"body")
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        writer.write_eof()
+        received += await reader.read()
+        writer.close()
+
+    far = await asyncio.start_server(reply, "127.0.0.1", 0)
+    async with far:
+        url = f"http://127.0.0.1:{far.sockets[0].getsockname()[1]}/"
+        await ask(proxy, get(url, "Content-Length: 4\r\n").replace("GET", "POST"), b"body" + get(url).encode())
+    assert received.startswith(b"POST / ")
+    assert received.endswith(b"\r\n\r\nbody")
+
+
 async def test_a_tunnel_carries_bytes_both_ways(proxy: Proxy, server: LocalServer) -> None:
     server.serve("/in", "through")
     asked = f"CONNECT 127.0.0.1:{server.port} HTTP/1.1\r\n\r\n"
