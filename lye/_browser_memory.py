@@ -36,12 +36,12 @@ async def watch_memory(browser: Browser, max_bytes: int) -> None:
 
 
 def _renderers(pids: list[int]) -> dict[int, int]:
-    """The resident bytes of those that are renderers, by process id."""
+    """The resident bytes of those that are renderers, by process id, without the program text that all share."""
     sizes = {}
     for pid in pids:
         with contextlib.suppress(OSError):
             # A Chromium in a PID namespace of its own gives ids that are other people's processes here.
             if b"--type=renderer" in (_PROC / str(pid) / "cmdline").read_bytes():
-                pages = int((_PROC / str(pid) / "statm").read_bytes().split()[1])
-                sizes[pid] = pages * os.sysconf("SC_PAGE_SIZE")
+                _, resident, shared = (int(n) for n in (_PROC / str(pid) / "statm").read_bytes().split()[:3])
+                sizes[pid] = (resident - shared) * os.sysconf("SC_PAGE_SIZE")
     return sizes
