@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from lye._browser_process import Chromium
 from lye._browser_session import Session
-from lye._proxy import Proxy
+from lye._browser_proxy import Proxy
 from lye._resolve import Resolver, look_up
 from lye._rules import Rules
 from lye.errors import BrowserFailed

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from lye._browser_process import Chromium
 from lye._browser_snapshot import shown_url, take
 from lye._clean import clean
-from lye._proxy import Proxy
+from lye._browser_proxy import Proxy
 from lye._url import parse_url
 from lye.errors import BrowserFailed, FetchFailed, UrlRefused
 

@@ -1,6 +1,6 @@
 """The browser tools: open a page, read it, click, fill in, photograph, in a Chromium that obeys the web tools' rules.
 
-How its requests are bound is `_proxy.py`'s, the pages of many conversations `_browser_pool.py`'s, what a page's text
+How its requests are bound is `_browser_proxy.py`'s, the pages of many conversations `_browser_pool.py`'s, what a page's text
 is `_browser_snapshot.py`'s.
 """
 

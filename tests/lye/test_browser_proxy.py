@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from lye._proxy import Proxy
+from lye._browser_proxy import Proxy
 from lye._rules import Rules
 from tests.lye.fetching import Names
 from tests.lye.local_server import LocalServer
