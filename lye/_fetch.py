@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -18,14 +17,13 @@ from typing import TYPE_CHECKING
 
 from lye._decode import ACCEPTED_ENCODINGS, check_size, decode
 from lye._proxy import Proxy
+from lye._resolve import Resolver, checked_addresses, look_up
 from lye._rules import Rules
 from lye._url import Target, join, parse_url
 from lye.errors import FetchFailed, UrlRefused
 
 if TYPE_CHECKING:
     import httpcore
-
-Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
 
 MAX_REDIRECTS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -48,12 +46,6 @@ class Answer:
     content_type: str
     disposition: str
     body: AsyncIterator[bytes]
-
-
-async def look_up(host: str, port: int) -> Sequence[str]:
-    """The host's addresses, in the system's order of preference."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 @dataclass(frozen=True)
@@ -136,7 +128,7 @@ class Fetcher:
 
         from lye._network import Network
 
-        addresses = await self._checked_addresses(target)
+        addresses = await checked_addresses(target, self.rules, self.resolve)
         usual = await asyncio.to_thread(_default_ssl_context)
         async with (
             Network(self.proxy, usual) as network,
@@ -147,23 +139,6 @@ class Fetcher:
                 yield response
             finally:
                 await response.aclose()
-
-    async def _checked_addresses(self, target: Target) -> Sequence[str]:
-        """The addresses of the target, from one look-up; all of them allowed, or UrlRefused."""
-        self.rules.check_port(target)
-        if target.address is not None:
-            addresses: Sequence[str] = [target.host]
-        else:
-            try:
-                addresses = await self.resolve(target.host, target.port)
-            except (OSError, UnicodeError) as error:
-                raise FetchFailed(
-                    f"no address was found for the host {target.host!r} ({error}); check its spelling"
-                ) from error
-        if not addresses:
-            raise FetchFailed(f"the host {target.host!r} has no address; check its spelling")
-        self.rules.check_addresses(target, addresses)
-        return addresses
 
     async def _first_to_answer(
         self,

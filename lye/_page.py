@@ -36,7 +36,7 @@ class Page:
     url: str
     text: str
 
-    def show(self, number: int) -> str:
+    def show(self, number: int, call: str = "call again") -> str:
         """Page `number` of the text under a few header lines; raises FetchFailed if there is no such page."""
         starts = page_starts(self.text)
         count = len(starts) - 1
@@ -45,7 +45,7 @@ class Page:
         header = [f"Title: {self.title}"] if self.title else []
         header.append(f"URL: {self.url}")
         if count > 1:
-            more = f"; call again with page={number + 1} for more" if number < count else ", the last one"
+            more = f"; {call} with page={number + 1} for more" if number < count else ", the last one"
             header.append(f"Page {number} of {count}{more}")
         body = self.text[starts[number - 1] : starts[number]].strip("\n")
         return "\n".join(header) + "\n\n" + (body or "(the page has no text)")

@@ -8,11 +8,11 @@ from ipaddress import ip_address
 from typing import Self
 
 from lye._addresses import classify
-from lye._url import Target, normalise_host
+from lye._url import Target, normalise_host, parse_url
 from lye.errors import UrlRefused
 
 OPEN_PORTS = (80, 443, 8080, 8443)
-_OPEN_UP = "the developer can open it with web_tools(allow_hosts=[{!r}])"
+_OPEN_UP = "the developer can open it with {}(allow_hosts=[{!r}])"
 
 
 @dataclass(frozen=True)
@@ -46,20 +46,21 @@ class Rules:
 
     opened: tuple[_OpenedHost, ...] = ()
     allow_private: bool = False
+    factory: str = "web_tools"  # what error messages name
 
     @classmethod
-    def of(cls, allow_hosts: Iterable[str] = (), allow_private: bool = False) -> Self:
+    def of(cls, allow_hosts: Iterable[str] = (), allow_private: bool = False, factory: str = "web_tools") -> Self:
         """The rules from the developer's words; ValueError names an entry that is no host."""
         if isinstance(allow_hosts, str):
             raise ValueError(f"allow_hosts is {allow_hosts!r}; pass a list: allow_hosts=[{allow_hosts!r}]")
-        return cls(tuple(map(_OpenedHost.parse, allow_hosts)), allow_private)
+        return cls(tuple(map(_OpenedHost.parse, allow_hosts)), allow_private, factory)
 
     def check_port(self, target: Target) -> None:
         """Refuse a port that is neither a web port nor opened with its host."""
         if target.port not in OPEN_PORTS and not self.is_opened(target):
             raise UrlRefused(
                 f"port {target.port!r} of {str(target)!r} is none of {OPEN_PORTS};"
-                f" use another URL, or {_OPEN_UP.format(f'{target.host}:{target.port}')}"
+                f" use another URL, or {_OPEN_UP.format(self.factory, f'{target.host}:{target.port}')}"
             )
 
     def check_addresses(self, target: Target, addresses: Sequence[str]) -> None:
@@ -76,8 +77,16 @@ class Rules:
             if kind == "public" or (opened and target.address is not None):
                 continue
             raise UrlRefused(
-                f"{target.host!r} is, or leads to, {words}; use a public URL, or {_OPEN_UP.format(target.host)}"
+                f"{target.host!r} is, or leads to, {words}; use a public URL,"
+                f" or {_OPEN_UP.format(self.factory, target.host)}"
             )
+
+    def names(self, url: object) -> bool:
+        """Whether the developer opened the URL's own host; what cannot be read is of none."""
+        try:
+            return isinstance(url, str) and self.is_opened(parse_url(url))
+        except UrlRefused:
+            return False
 
     def is_opened(self, target: Target) -> bool:
         """Whether the developer named the target's host (and port) in `allow_hosts`."""

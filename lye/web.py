@@ -19,8 +19,7 @@ from lye._fetch import Answer, Fetcher
 from lye._page_process import read_page_aside
 from lye._proxy import Proxy
 from lye._rules import Rules
-from lye._url import parse_url
-from lye.errors import FetchFailed, FileStoreNeeded, UrlRefused
+from lye.errors import FetchFailed, FileStoreNeeded
 from lye.search import Brave, Search, SearxNG
 from lye.search import search as ask_search
 from narrator.attachment import Attachment
@@ -62,7 +61,7 @@ def web_tools(
     fetcher = Fetcher(rules, timeout_s, proxy=None if proxy is None else Proxy.parse(proxy))
 
     def touches(arguments: dict[str, Any]) -> set[Touch]:
-        return {"untrusted"} if _stays_inside(rules, arguments.get("url")) else {"untrusted", "outward"}
+        return {"untrusted"} if rules.names(arguments.get("url")) else {"untrusted", "outward"}
 
     @tool(risk="external", effect="read", touches=touches)
     async def fetch_page(url: str, page: int = 1, links: bool = False) -> str:
@@ -96,14 +95,6 @@ def web_tools(
         return await ask_search(search, fetcher, query, max_results)
 
     return [fetch_page, download_file, search_web]
-
-
-def _stays_inside(rules: Rules, url: object) -> bool:
-    """Whether the URL is of a host that the developer named; what cannot be read is of none."""
-    try:
-        return isinstance(url, str) and rules.is_opened(parse_url(url))
-    except UrlRefused:
-        return False
 
 
 async def _fetch_page(fetcher: Fetcher, url: str, number: int, links: bool, max_bytes: int) -> str:

@@ -28,13 +28,11 @@ PUBLIC = {
         ToolContext ToolFinished ToolProgress ToolResult ToolStarted TylerError Usage delegate_to tool
     """,
     "lye": """
-        Brave BrowserFailed CommandFailed CommandRefused ExtraNeeded FetchFailed FileFailed FileStoreNeeded
-        LyeError MediaFailed PathRefused SearchFailed SearxNG ThreadStoreNeeded UrlRefused
-        FILES_TOOLS THREAD_TOOLS WEB_TOOLS files_tools thread_tools web_tools
-        BrowserFailed CommandFailed CommandRefused ExtraNeeded FetchFailed FileFailed FileStoreNeeded LyeError
-        MediaFailed PathRefused SearchFailed ThreadStoreNeeded UrlRefused
-        PYTHON_TOOLS SHELL_TOOLS WEB_TOOLS isolation_in_force python_tools shell_tools web_tools
-        AUDIO_TOOLS IMAGE_TOOLS WEB_TOOLS audio_tools image_tools web_tools
+        Brave Browser BrowserFailed CommandFailed CommandRefused ExtraNeeded FetchFailed FileFailed
+        FileStoreNeeded LyeError MediaFailed PathRefused SearchFailed SearxNG ThreadStoreNeeded UrlRefused
+        AUDIO_TOOLS BROWSER_TOOLS FILES_TOOLS IMAGE_TOOLS PYTHON_TOOLS SHELL_TOOLS THREAD_TOOLS WEB_TOOLS
+        audio_tools browser_tools files_tools image_tools isolation_in_force python_tools shell_tools
+        thread_tools web_tools
     """,
 }
 

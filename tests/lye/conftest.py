@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 import trustme
 
+from tests.lye.chromium import find
 from tests.lye.local_server import LocalServer
 from tests.lye.marked_processes import Marked
 
@@ -46,3 +47,9 @@ def marked() -> Iterator[Marked]:
     mark = Marked()
     yield mark
     assert mark.alive() == []
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The program of a Chromium that runs here; skips where there is none."""
+    return find()
