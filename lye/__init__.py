@@ -3,7 +3,7 @@
 Heavy libraries (httpx, trafilatura) are imported when a tool first runs.
 """
 
-from lye._isolation import isolation_in_force
+from lye._programs.isolation import isolation_in_force
 from lye.audio import AUDIO_TOOLS, audio_tools
 from lye.browser import BROWSER_TOOLS, Browser, browser_tools
 from lye.errors import (

@@ -1,6 +1,6 @@
 """The audio tools: a recording's words, words as sound. `audio_tools` says by which models, and how long.
 
-How a model is asked is tyler's `_media_model.py`'s; which file is meant, `_media_file.py`'s.
+How a model is asked is tyler's `_media_model.py`'s; which file is meant, `_media/file.py`'s.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from typing import Literal
 
 from lye._clean import clean
-from lye._media_call import asking, check_above_zero, check_words
-from lye._media_file import needs_files, read_media
-from lye._media_type import SOUNDS, audio_type
+from lye._media.call import asking, check_above_zero, check_words
+from lye._media.file import needs_files, read_media
+from lye._media.type import SOUNDS, audio_type
 from lye.errors import MediaFailed
 from narrator import Attachment
 from tyler._media_model import MediaModel

@@ -1,7 +1,7 @@
 """The browser tools: open a page, read it, click, fill in, photograph, in a Chromium that obeys the web tools' rules.
 
-How its requests are bound is `_browser_proxy.py`'s, the pages of many conversations `_browser_pool.py`'s, what a page's
-text is `_browser_snapshot.py`'s.
+How its requests are bound is `_browser/proxy.py`'s, the pages of many conversations `_browser/pool.py`'s, what a page's
+text is `_browser/snapshot.py`'s.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from lye._browser_pool import Limits, Pool
-from lye._browser_session import Session
-from lye._browser_thread import LoopThread
-from lye._rules import Rules
-from lye._url import parse_url
+from lye._browser.pool import Limits, Pool
+from lye._browser.session import Session
+from lye._browser.thread import LoopThread
+from lye._web.rules import Rules
+from lye._web.url import parse_url
 from lye.errors import FileStoreNeeded
 from narrator.attachment import Attachment
 from tyler.tools import Tool, ToolContext, ToolResult, Touch, tool

@@ -1,6 +1,6 @@
 """The file tools: list, read, search and, where a developer says so, change files beneath one folder.
 
-How a path stays beneath it is `_root.py`'s, which names are secrets `_secrets.py`'s.
+How a path stays beneath it is `_files/root.py`'s, which names are secrets `_files/secrets.py`'s.
 """
 
 from __future__ import annotations
@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from lye._listing import list_folder
-from lye._reading import ReadLimits, Wanted, read_path
-from lye._root import Root
-from lye._secrets import Secrets
-from lye._stoppable import in_thread
-from lye._text_search import Query, search
-from lye._writing import edit_path, write_path
+from lye._files.listing import list_folder
+from lye._files.reading import ReadLimits, Wanted, read_path
+from lye._files.root import Root
+from lye._files.secrets import Secrets
+from lye._files.stoppable import in_thread
+from lye._files.text_search import Query, search
+from lye._files.writing import edit_path, write_path
 from tyler.tools import Tool, tool
 
 MAX_TEXT_BYTES = 10_000_000

@@ -1,6 +1,6 @@
 """The image tools: make an image from words, say what is in one. `image_tools` says by which models, and how large.
 
-How a model is asked is tyler's `_media_model.py`'s; which file is meant, `_media_file.py`'s.
+How a model is asked is tyler's `_media_model.py`'s; which file is meant, `_media/file.py`'s.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import binascii
 from collections.abc import Sequence
 
 from lye._clean import clean
-from lye._fetch import Fetcher
-from lye._media_call import asking, check_above_zero, check_words
-from lye._media_file import MediaFile, needs_files, read_media
-from lye._media_type import IMAGES, image_type
-from lye._rules import Rules
+from lye._media.call import asking, check_above_zero, check_words
+from lye._media.file import MediaFile, needs_files, read_media
+from lye._media.type import IMAGES, image_type
+from lye._web.fetch import Fetcher
+from lye._web.rules import Rules
 from lye.errors import FetchFailed, MediaFailed, UrlRefused
 from narrator import Attachment
 from tyler._media_model import MadeImage, MediaModel

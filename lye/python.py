@@ -1,6 +1,6 @@
 """The Python tool: run a snippet in a process of its own. It asks a human first, and is no sandbox.
 
-How the process is kept within limits is `_process.py`'s, what the snippet sees `_snippet.py`'s.
+How the process is kept within limits is `_programs/process.py`'s, what the snippet sees `_programs/snippet.py`'s.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lye._argv import MAX_CHARS, check_visible, find_folder
-from lye._isolation import Isolation
-from lye._process import Limits, new_folder
+from lye._programs.argv import MAX_CHARS, check_visible, find_folder
+from lye._programs.isolation import Isolation
+from lye._programs.process import Limits, new_folder
 from lye.errors import CommandRefused
 from lye.shell import Place, checked_env
 from tyler.tools import Tool, ToolResult, tool
 
-_SNIPPET = str(Path(__file__).with_name("_snippet.py"))
+_SNIPPET = str(Path(__file__).with_name("_programs") / "snippet.py")
 
 
 def python_tools(

@@ -1,6 +1,7 @@
 """Searching the web: which service is asked, and its results as a short numbered list of clean text.
 
-SearXNG and Brave are asked through `_fetch.py`; DuckDuckGo, whose library has a client of its own, in `_ddgs.py`.
+SearXNG and Brave are asked through `_web/fetch.py`; DuckDuckGo, whose library has a client of its own, in
+`_web/ddgs.py`.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from typing import Any, Literal
 from urllib.parse import urlencode
 
 from lye._clean import clean
-from lye._ddgs import search_duckduckgo
-from lye._fetch import Fetcher
-from lye._rules import Rules
-from lye._url import parse_url
+from lye._web.ddgs import search_duckduckgo
+from lye._web.fetch import Fetcher
+from lye._web.rules import Rules
+from lye._web.url import parse_url
 from lye.errors import FetchFailed, SearchFailed, UrlRefused
 
 MAX_RESULTS = 10

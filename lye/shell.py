@@ -1,6 +1,6 @@
 """The shell tool: run one program, without a shell. It asks a human first, and is no sandbox.
 
-How a program is kept within limits is `_process.py`'s; which may run without asking is `_allowed.py`'s.
+How a program is kept within limits is `_programs/process.py`'s; which may run without asking `_programs/allowed.py`'s.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lye._allowed import AllowedCommands
-from lye._argv import check_argv, check_path_folders, check_visible, find_folder, find_program
-from lye._command_result import show
-from lye._isolation import Isolation, check_isolation, find_bubblewrap, wrapped
-from lye._process import PATH, Command, Limits, new_folder, run, scrubbed_environment
+from lye._programs.allowed import AllowedCommands
+from lye._programs.argv import check_argv, check_path_folders, check_visible, find_folder, find_program
+from lye._programs.isolation import Isolation, check_isolation, find_bubblewrap, wrapped
+from lye._programs.process import PATH, Command, Limits, new_folder, run, scrubbed_environment
+from lye._programs.result import show
 from lye.errors import CommandRefused
 from tyler.tools import Tool, ToolResult, tool
 

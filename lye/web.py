@@ -1,6 +1,7 @@
 """The web tools: search, read a page, keep a file. Safe as imported; `web_tools` opens what a developer wants open.
 
-How a request is kept safe is `_fetch.py`'s, how a page becomes text `_page.py`'s, who is asked to search `search.py`'s.
+How a request is kept safe is `_web/fetch.py`'s, how a page becomes text `_web/page.py`'s, who is asked to search
+`search.py`'s.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from typing import Any, BinaryIO, cast
 from urllib.parse import unquote, urlsplit
 
 from lye._clean import clean
-from lye._fetch import Answer, Fetcher
-from lye._page_process import read_page_aside
-from lye._proxy import Proxy
-from lye._rules import Rules
+from lye._web.fetch import Answer, Fetcher
+from lye._web.page_process import read_page_aside
+from lye._web.proxy import Proxy
+from lye._web.rules import Rules
 from lye.errors import FetchFailed, FileStoreNeeded
 from lye.search import Brave, Search, SearxNG
 from lye.search import search as ask_search

@@ -357,7 +357,7 @@ def test_support_bot_shows_a_scripted_conversation(
     assert [m.text for m in thread.messages if m.role == "user"] == [REPORT + report for report in reports]
     assert thread.messages[0].attachments[0].filename == "login.log"
     offered = [tool["function"]["name"] for tool in model_server.requests[0].body["tools"]]
-    assert offered == ["fetch_page", "download_file"]
+    assert offered == ["fetch_page", "download_file", "search_web"]
     assert "password expired" in str(model_server.requests[0].messages)
     if database.startswith("postgresql"):
         assert database not in printed  # the password is hidden

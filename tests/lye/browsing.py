@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from lye._browser_pool import Limits, Pool
-from lye._browser_thread import LoopThread
-from lye._rules import Rules
+from lye._browser.pool import Limits, Pool
+from lye._browser.thread import LoopThread
+from lye._web.rules import Rules
 from lye.browser import tools_of
 from narrator.file_store import FileStore
 from tests.lye.fetching import Names

@@ -1,11 +1,11 @@
-"""What the tests of `_fetch.py` share: a fetcher for the local server, and names that resolve as told."""
+"""What the tests of `_web/fetch.py` share: a fetcher for the local server, and names that resolve as told."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lye._fetch import Answer, Fetcher
-from lye._rules import Rules
+from lye._web.fetch import Answer, Fetcher
+from lye._web.rules import Rules
 
 LIMIT = 1_000_000
 LOCAL = Fetcher(Rules.of(["127.0.0.1"]), timeout_s=10)

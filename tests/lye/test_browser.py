@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from lye import BROWSER_TOOLS, Browser, BrowserFailed, UrlRefused, browser_tools
-from lye._browser_pool import Limits
+from lye._browser.pool import Limits
 from narrator.file_store import FileStore
 from tests.lye.browsing import SITE, Browsing
 from tests.lye.local_server import LocalServer

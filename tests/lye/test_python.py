@@ -88,7 +88,7 @@ async def test_a_traceback_is_the_snippets_own(code: str, lines: list[str]) -> N
     result = await call(code)
     assert result.content.startswith("exit code 1 (")
     assert [line for line in lines if line not in result.content] == []
-    assert "_snippet.py" not in result.content
+    assert "snippet.py" not in result.content
     assert not result.failed
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from lye import WEB_TOOLS, web_tools
-from lye._fetch import Answer
+from lye._web.fetch import Answer
 from lye.web import file_name
 from narrator.file_store import FileStore
 from tests.lye.local_server import LocalServer

@@ -1,0 +1,1 @@
+"""What the file tools are made of: a folder opened beneath, secrets, reading, searching, writing."""
