@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
-
 from tyler.tools import Tool, ToolContext, ToolResult, run_tool
 
 
@@ -27,18 +25,6 @@ def everything_in(folder: Path) -> dict[str, bytes | str]:
             relative = str(path.relative_to(folder))
             is_plain = path.is_file() and not path.is_symlink()
             found[relative] = path.read_bytes() if is_plain else "link" if path.is_symlink() else "other"
-    return found
-
-
-def processes_of(module: str) -> list[psutil.Process]:
-    """This process's children that answer for a module."""
-    found = []
-    for child in psutil.Process().children():
-        try:
-            if f"from {module} import serve" in " ".join(child.cmdline()):
-                found.append(child)
-        except psutil.NoSuchProcess:
-            continue
     return found
 
 

@@ -8,11 +8,11 @@ import time
 import tracemalloc
 from pathlib import Path
 
-import psutil
 import pytest
 
 from lye import FILES_TOOLS, files_tools
-from tests.lye.files_calls import call, processes_of
+from tests.lye.children import children_of, environment_of
+from tests.lye.files_calls import call
 from tyler.tools import ToolResult
 
 SECRET = "hunter2"
@@ -413,19 +413,19 @@ async def test_a_regular_expression_that_would_run_for_years_is_ended(folder: Pa
     assert "make it simpler" in result.content or "memory" in result.content
     assert time.monotonic() - began < 6
     assert sorted(lags)[len(lags) // 2] < 0.1
-    assert processes_of("lye._files.text_search") == []
+    assert children_of("lye._files.text_search") == []
 
 
 async def test_a_cancelled_search_leaves_no_process_and_no_thread_at_work(folder: Path) -> None:
     (folder / "line.txt").write_text("a" * 60 + "b")
     search_files = {tool.name: tool for tool in files_tools(folder)}["search_files"]
     task = asyncio.create_task(search_files("(a+)+$", regex=True))
-    while not processes_of("lye._files.text_search"):
+    while not children_of("lye._files.text_search"):
         await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert processes_of("lye._files.text_search") == []
+    assert children_of("lye._files.text_search") == []
 
 
 async def test_the_searching_process_sees_no_secrets(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -433,10 +433,9 @@ async def test_the_searching_process_sees_no_secrets(folder: Path, monkeypatch: 
     (folder / "line.txt").write_text("a" * 60 + "b")
     search_files = {tool.name: tool for tool in files_tools(folder)}["search_files"]
     task = asyncio.create_task(search_files("(a+)+$", regex=True))
-    while not (processes := processes_of("lye._files.text_search")):
+    while not (processes := children_of("lye._files.text_search")):
         await asyncio.sleep(0)
-    assert isinstance(processes[0], psutil.Process)
-    assert SECRET not in processes[0].environ().values()
+    assert SECRET not in environment_of(processes[0]).values()
     task.cancel()
     await asyncio.wait([task])
 

@@ -10,11 +10,11 @@ import textwrap
 from pathlib import Path
 from urllib.parse import quote
 
-import psutil
 import pytest
 
 from lye import Brave, ExtraNeeded, SearchFailed, SearxNG, UrlRefused, web_tools
 from lye.search import Search
+from tests.lye.children import children_of
 from tests.lye.local_proxy import LocalProxy
 from tests.lye.local_server import LocalServer
 
@@ -295,18 +295,18 @@ async def test_a_library_that_hangs_is_killed_at_the_time_limit(stand_in: Path) 
     library(stand_in, "time.sleep(600)")
     with pytest.raises(SearchFailed, match="within 2 s"):
         await search("duckduckgo", timeout_s=2)
-    assert not [child for child in psutil.Process().children() if "_ddgs" in " ".join(child.cmdline())]
+    assert children_of("lye._web.ddgs") == []
 
 
 async def test_a_cancelled_search_leaves_no_process(stand_in: Path) -> None:
     library(stand_in, "time.sleep(600)")
     task = asyncio.create_task(search("duckduckgo"))
-    while not [child for child in psutil.Process().children() if "_ddgs" in " ".join(child.cmdline())]:
+    while not children_of("lye._web.ddgs"):
         await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert not [child for child in psutil.Process().children() if "_ddgs" in " ".join(child.cmdline())]
+    assert children_of("lye._web.ddgs") == []
 
 
 async def test_without_the_library_the_answer_is_one_line_that_says_what_to_install(

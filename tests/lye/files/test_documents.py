@@ -16,7 +16,8 @@ from lye import files_tools
 from lye._files.documents import read_document
 from lye._files.path import FilePath
 from lye.errors import FileFailed
-from tests.lye.files_calls import call, processes_of
+from tests.lye.children import children_of
+from tests.lye.files_calls import call
 
 try:
     import markitdown  # noqa: F401
@@ -194,14 +195,14 @@ async def test_hostile_documents_end_in_words_within_the_limits(
     assert time.monotonic() - began < 30
     assert result.failed
     assert "use another file" in result.content
-    assert processes_of("lye._files.documents") == []
+    assert children_of("lye._files.documents") == []
 
 
 async def test_a_document_that_takes_too_long_is_ended(tmp_path: Path) -> None:
     data = pdf(*[b"BT /F1 9 Tf " + b"1 0 0 1 5 5 Tm (x) Tj " * 40_000 + b"ET"] * 20)
     with pytest.raises(FileFailed, match=r"within 0\.5 s"):
         await read_document(data, ".pdf", FilePath(("a.pdf",)), timeout_s=0.5)
-    assert processes_of("lye._files.documents") == []
+    assert children_of("lye._files.documents") == []
 
 
 async def test_a_document_that_takes_too_much_memory_is_ended() -> None:
@@ -212,12 +213,12 @@ async def test_a_document_that_takes_too_much_memory_is_ended() -> None:
 async def test_a_cancelled_reading_leaves_no_process(tmp_path: Path) -> None:
     data = pdf(*[b"BT /F1 9 Tf " + b"1 0 0 1 5 5 Tm (x) Tj " * 40_000 + b"ET"] * 20)
     task = asyncio.create_task(read_document(data, ".pdf", FilePath(("a.pdf",)), 30))
-    while not processes_of("lye._files.documents"):
+    while not children_of("lye._files.documents"):
         await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert processes_of("lye._files.documents") == []
+    assert children_of("lye._files.documents") == []
 
 
 async def test_a_document_over_the_limit_is_not_read(tmp_path: Path) -> None:

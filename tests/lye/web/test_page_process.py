@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 
-import psutil
 import pytest
 
 from lye._web.page import read_page
 from lye._web.page_process import read_page_aside
 from lye.errors import FetchFailed
+from tests.lye.children import children_of, environment_of
 
 URL = "https://site.example/"
 LARGE = b"<title>T\xc3\xa9</title>" + b"".join(
@@ -45,16 +45,16 @@ async def test_a_page_that_would_take_minutes_is_stopped_and_the_loop_stays_free
     watcher.cancel()
     assert len(lags) > 10
     assert sorted(lags)[len(lags) // 2] < 0.1
-    assert not [child for child in psutil.Process().children() if "serve()" in " ".join(child.cmdline())]
+    assert children_of("lye._web.page_process") == []
 
 
 async def test_the_process_sees_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "hunter2")
     task = asyncio.create_task(read_page_aside(POISON, "text/html", URL))
     try:
-        while not (children := [c for c in psutil.Process().children() if "serve()" in " ".join(c.cmdline())]):
+        while not (children := children_of("lye._web.page_process")):
             await asyncio.sleep(0)
-        assert "hunter2" not in children[0].environ().values()
+        assert "hunter2" not in environment_of(children[0]).values()
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
