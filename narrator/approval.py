@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from narrator._backend import Asked, Backend, Decision, Transaction
 from narrator._values import clean_text
@@ -28,6 +30,12 @@ class PendingCall:
     call: ToolCall = field(repr=False)
     asked_at: datetime
     reason: str | None = None
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What the tool would be called with, read from the call's JSON. Show this: escapes can hide in the text."""
+        found: dict[str, Any] = json.loads(self.call.arguments.strip() or "{}")
+        return found
 
     @property
     def tool_name(self) -> str:

@@ -49,13 +49,16 @@ def to_result(tool_name: str, value: Any) -> ToolResult:
     everything else becomes JSON. A file over 50 MB is not kept, and the result says so and is failed.
     """
     if isinstance(value, ToolResult):
-        text, files, failed, usage = _as_text(value.content), list(value.attachments), value.failed, value.usage
+        given = value
+        text, files = _as_text(value.content), list(value.attachments)
     else:
-        (text, files), failed, usage = _text_and_files(tool_name, value), False, None
+        given = ToolResult("")
+        text, files = _text_and_files(tool_name, value)
+    failed = given.failed
     kept = [file for file in files if file.size_bytes <= MAX_FILE_BYTES]
     if len(kept) < len(files):
         failed, text = True, f"{text}\n(files over {MAX_FILE_BYTES:,} bytes were not kept)"
-    return ToolResult(cap_output(clean_text(text)) or _EMPTY, kept, failed, usage)
+    return ToolResult(cap_output(clean_text(text)) or _EMPTY, kept, failed, given.usage, given.error_type)
 
 
 def cap_output(text: str, max_chars: int = MAX_OUTPUT_CHARS) -> str:

@@ -11,8 +11,10 @@ import asyncio
 import copy
 import difflib
 import inspect
+import json
 import re
 import traceback
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, overload
@@ -204,6 +206,8 @@ class Tool:
     def _parse(self, arguments: str, ctx: ToolContext | None) -> tuple[list[Any], dict[str, Any]]:
         text = clean_text(arguments).strip()
         text = "{}" if text in ("", "null") else text  # what models send to a tool without parameters
+        if (key := _repeated_key(text)) is not None:  # a human who approves might read the one that is not taken
+            raise ToolArgumentsError(f"{self.name} was not run, its arguments have {key[:64]!r} twice. Send each once.")
         try:
             return self._signature.parse(text, ctx)
         except ValidationError as error:
@@ -325,6 +329,20 @@ def _name_of(function: Callable[..., Any]) -> str:
     """Its own name; an object's is its class's; a partial's, unless set, that of the function within."""
     name = getattr(function, "__name__", None) or getattr(getattr(function, "func", None), "__name__", None)
     return str(name or type(function).__name__)
+
+
+def _repeated_key(text: str) -> str | None:
+    """A name that some object of the JSON text has twice; None too for what is no JSON."""
+    found: list[str] = []
+
+    def look(pairs: list[tuple[str, Any]]) -> None:
+        found.extend(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+
+    try:
+        json.loads(text, object_pairs_hook=look)
+    except (ValueError, RecursionError):
+        return None
+    return found[0] if found else None
 
 
 def _check_touches(name: str, touches: Collection[Touch]) -> frozenset[Touch]:

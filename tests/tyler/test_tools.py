@@ -167,6 +167,21 @@ async def test_the_tool_reads_its_context() -> None:
     )
 
 
+@pytest.mark.parametrize("arguments", ['{"a": 1, "b": 2, "a": 3}', '{"\\u0061": 1, "a": 3, "b": 2}'])
+async def test_an_argument_that_is_there_twice_is_refused(arguments: str) -> None:
+    result = await run_tool(collect([add]), "add", arguments, CTX)
+    assert result.failed
+    assert result.content == "add was not run, its arguments have 'a' twice. Send each once."
+
+
+async def test_a_result_that_says_how_it_failed_keeps_that() -> None:
+    def draw() -> ToolResult:
+        return ToolResult("no", failed=True, error_type="OutOfPaper")
+
+    result = await run(draw)
+    assert (result.failed, result.error_type) == (True, "OutOfPaper")
+
+
 async def test_attachments_reach_the_result() -> None:
     def draw() -> tuple[str, Attachment]:
         return "Drawn.", Attachment(filename="a.png", content=b"\x89")
@@ -419,7 +434,7 @@ def test_two_tools_of_one_name_are_refused() -> None:
 def test_importing_tools_is_quick_and_light() -> None:
     script = (
         "import sys, time, pydantic; from pydantic import BaseModel, create_model\n"
-        "start = time.perf_counter(); import tyler.tools; took = time.perf_counter() - start\n"
+        "start = time.process_time(); import tyler.tools; took = time.process_time() - start\n"
         "@tyler.tools.tool\ndef f(a: int): ...\n"
         "heavy = {'litellm', 'sqlalchemy', 'trafilatura', 'docstring_parser', 'openai'} & set(sys.modules)\n"
         "print(took, sorted(heavy))"
