@@ -12,9 +12,7 @@ import os
 import sys
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from types import ModuleType
-from typing import Any
-
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, stop_after_delay, wait_exponential
+from typing import TYPE_CHECKING, Any
 
 from tyler import _output_tool
 from tyler._answer import Answer
@@ -26,6 +24,9 @@ from tyler._reasoning import turn_without_thought, with_reasoning
 from tyler._usage import usage_of
 from tyler.errors import ModelNotFound, ModelRateLimited, ModelUnavailable
 from tyler.model import Reasoning, Reply, Request
+
+if TYPE_CHECKING:
+    from tenacity import AsyncRetrying
 
 REQUEST_TIMEOUT_S = 600
 _TRIES = 3
@@ -252,6 +253,9 @@ def _failures() -> tuple[type[Exception], ...]:
 
 def retrying(worth_it: Callable[[BaseException], bool] | None = None) -> AsyncRetrying:
     """At most two more tries, for errors that are `worth_it`: those that may pass, unless the caller is stricter."""
+    # It imports tornado where that is installed: not before the first request.
+    from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, stop_after_delay
+
     return AsyncRetrying(
         retry=retry_if_exception(worth_it or may_pass),
         stop=stop_after_attempt(_TRIES) | stop_after_delay(_GIVE_UP_AFTER_S),
@@ -269,5 +273,7 @@ def may_pass(error: BaseException) -> bool:
 
 def _wait(state: Any) -> float:
     """What the provider asks for (Retry-After), else 0.5 s, 1 s, ..."""
+    from tenacity import wait_exponential
+
     asked: float | None = state.outcome.exception().retry_after_s
     return asked if asked is not None else wait_exponential(multiplier=0.5, max=8)(state)
