@@ -10,6 +10,7 @@ from narrator._backend import Head
 from narrator._baseline import Baseline
 from narrator._changes import LAST_UPDATED
 from narrator._codec import decode, encode
+from narrator._collector import held_back
 from narrator._saving import Stored, Write
 from narrator._values import to_json
 from narrator.message import Message
@@ -149,14 +150,15 @@ def _merge_rows(thread: Thread, base: Baseline, stored: Stored) -> None:
     mine = {message.id: message for message in thread.messages}
     known = {} if stored.whole else {message.id: message for message in base.messages}
     positions = {} if stored.whole else dict(base.positions)
-    for row in stored.rows:
-        theirs = decode(row, base.edited)
-        own = mine.get(row.id)
-        if own is not None and (row.id in base.edited or own == theirs):
-            known[row.id] = own  # an edit made while the save was under way is kept, for the next one
-        else:
-            known[row.id] = theirs
-        positions[row.id] = row.position
+    with held_back():
+        for row in stored.rows:
+            theirs = decode(row, base.edited)
+            own = mine.get(row.id)
+            if own is not None and (row.id in base.edited or own == theirs):
+                known[row.id] = own  # an edit made while the save was under way is kept, for the next one
+            else:
+                known[row.id] = theirs
+            positions[row.id] = row.position
     # What this object knew as stored and is not there any more, someone else removed.
     unsaved = [m for m in thread.messages if m.id not in known and m.id not in base.positions]
     base.positions = positions

@@ -24,6 +24,7 @@ from sqlalchemy import (
 
 from narrator._backend import TEXT_CHARS, Head, Lease, Selection, TextRow, ThreadRef, Waiting, metadata_digest
 from narrator._codec import StoredMessage
+from narrator._collector import held_back
 from narrator._schema import files, message_files, messages, thread_metadata, threads, waiting
 from narrator._sql_calls import SqlCalls
 from narrator._sql_texts import read_texts
@@ -119,7 +120,9 @@ class SqlTransaction(SqlCalls):
         if since:
             query = query.where(messages.c.revision > since)
         if ids is None:
-            return [StoredMessage._make(row) for row in await self._connection.execute(query)]
+            rows = await self._connection.execute(query)
+            with held_back():
+                return [StoredMessage._make(row) for row in rows]
         found = [
             StoredMessage._make(row)
             for chunk in _chunks(ids)
