@@ -87,13 +87,15 @@ class Session:
         from playwright.async_api import Error
 
         target = parse_url(url)
-        self.watch.navigation = str(target)
+        self.watch.leave_for(str(target))
         try:
             # The caller's own text: the fragment, which `target` has not, can name a part of the page.
             response = await self.page.goto(url.strip(), wait_until="domcontentloaded", timeout=NAVIGATION_S * 1000)
         except Error as error:
             if self.is_ended_by(error):
                 raise
+            if "net::ERR_" in str(error) and "ERR_ABORTED" not in str(error):
+                await self.watch.wait_for_error_page()
             self._raise_refusal()
             raise BrowserFailed(self._why_not_opened(url, str(error))) from error
         await self.watch.settle()

@@ -12,9 +12,10 @@ from lye._browser.snapshot import shown_url
 from lye._clean import clean
 
 if TYPE_CHECKING:
-    from playwright.async_api import BrowserContext, Dialog, Download, Page, Request
+    from playwright.async_api import BrowserContext, Dialog, Download, Frame, Page, Request
 
 NAVIGATION_S = 30.0
+_ERROR_PAGE_S = 2.0
 _QUIET_S, _SETTLE_S, _LOOK_S = 0.3, 3.0, 0.05
 _MAX_NOTES = 5
 _MAX_IN_FLIGHT = 1_000  # a page can start any number of requests
@@ -33,6 +34,7 @@ class Watch:
         self.on_lost: Callable[[], None] = lambda: None
         self._notes: list[str] = []
         self._in_flight: set[Request] = set()
+        self._error_page = asyncio.Event()
         self._adopts = False
         self._popup: Page | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -52,6 +54,16 @@ class Watch:
         """What happened since the last time, and forget it."""
         notes, self._notes = self._notes, []
         return notes
+
+    def leave_for(self, url: str) -> None:
+        """The page is about to be led there."""
+        self.navigation = url
+        self._error_page.clear()
+
+    async def wait_for_error_page(self) -> None:
+        """Chromium shows it a moment after a failure is known. A navigation in between would be cut off by it."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._error_page.wait(), _ERROR_PAGE_S)
 
     async def settle(self) -> None:
         """Wait until nothing has been loaded for a moment, at most three seconds: pages fill themselves by script."""
@@ -86,6 +98,7 @@ class Watch:
         self._note("a new tab was opened and took the page's place")
 
     def _listen_to(self, page: Page) -> None:
+        page.on("framenavigated", self._on_navigation)
         page.on("dialog", self._on_dialog)
         page.on("download", self._on_download)
         page.on("crash", lambda _: self._lose("it crashed, or took too much memory"))
@@ -100,6 +113,10 @@ class Watch:
             self._listen_to(page)
         else:
             self._start(page.close())
+
+    def _on_navigation(self, frame: Frame) -> None:
+        if frame == self.page.main_frame and frame.url.startswith("chrome-error:"):
+            self._error_page.set()
 
     def _on_request(self, request: Request) -> None:
         from playwright.async_api import Error
