@@ -82,7 +82,7 @@ NO_SANDBOX = {
     "no namespaces": "[7:7:1129/221317.344907:ERROR:content/browser/zygote_host/zygote_host_impl_linux.cc:128]"
     " No usable sandbox! If this is a Debian system, please install the chromium-sandbox package.",
     "unfit helper": "[7:7:1129/221317.247629:FATAL:sandbox/linux/suid/client/setuid_sandbox_host.cc:166] The SUID"
-    " sandbox helper binary was found, but is not configured correctly. Rather than run without sandboxing I'm aborting.",
+    " sandbox helper binary was found, but is not configured correctly. Rather than run without",
     "container": "Failed to move to new namespace: PID namespaces supported, Network namespace supported, but failed:"
     " errno = Operation not permitted",
 }
