@@ -210,8 +210,8 @@ def _ended_early(session: Session, deadline: asyncio.Timeout) -> Iterator[None]:
     def end() -> None:
         deadline.reschedule(asyncio.get_running_loop().time())
 
-    session.on_lost = session.proxy.on_exhausted = end
+    session.watch.on_lost = session.proxy.on_exhausted = end
     try:
         yield
     finally:
-        session.on_lost = session.proxy.on_exhausted = lambda: None
+        session.watch.on_lost = session.proxy.on_exhausted = lambda: None

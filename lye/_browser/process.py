@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lye._browser.memory import watch_memory
+from lye._clean import clean
 from lye._extras import load
 from lye.errors import BrowserFailed
 
@@ -41,6 +43,8 @@ _FLAGS = (
     "--disable-sync",
     "--dns-prefetch-disable",
     "--no-pings",
+    # It asks Google about each form by the page's own proxy; port 9 is one that Chromium itself never dials.
+    "--autofill-server-url=http://closed.invalid:9/",
     "--disable-gpu",
     "--disable-notifications",
     "--js-flags=--max-old-space-size=512",
@@ -49,6 +53,12 @@ _FLAGS = (
 _ENVIRONMENT = (
     *("PATH", "HOME", "LANG", "TMPDIR", "TZ", "SYSTEMROOT"),
     *("LD_LIBRARY_PATH", "FONTCONFIG_PATH", "XDG_CACHE_HOME"),
+)
+# Chromium binds TMPDIR/org.chromium.Chromium.XXXXXX/SingletonSocket, and a socket's path has 103 bytes at most.
+_MAX_TMPDIR_BYTES = 55
+# Of the program itself, of its helper for where there are no user namespaces, of both in a container, of Playwright.
+_NO_SANDBOX = re.compile(
+    "No usable sandbox|SUID sandbox|Failed to move to new namespace|sandboxing failed", re.IGNORECASE
 )
 
 
@@ -76,7 +86,7 @@ class Chromium:
                     args=list(_FLAGS),
                     # The sandbox needs an account that is not root's; the one thing that root goes without.
                     chromium_sandbox=not _is_root(),
-                    env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
+                    env=_environment(),
                     handle_sigint=False,  # ending the program is the program's affair
                     handle_sigterm=False,
                     handle_sighup=False,
@@ -138,11 +148,20 @@ def _is_root() -> bool:
     return hasattr(os, "geteuid") and os.geteuid() == 0
 
 
+def _environment() -> dict[str, str | float | bool]:
+    kept = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+    if len(os.fsencode(kept.get("TMPDIR", ""))) > _MAX_TMPDIR_BYTES:
+        del kept["TMPDIR"]  # it takes /tmp then, rather than not to start
+    return {**kept}
+
+
 def _why_not_started(log: str, executable: str) -> str:
-    if "No usable sandbox" in log or "setuid sandbox" in log.lower():
+    if _NO_SANDBOX.search(log):
         return (
             f"{executable!r} has no sandbox here; the developer can allow user namespaces to this account,"
             " or install Debian's chromium-sandbox"
         )
-    first = log.partition("\n")[0][:300]
-    return f"{executable!r} did not start ({first}); the developer can run it once by hand to see why. Or: {_INSTALL}"
+    said = re.findall(r"\[pid=\d+\]\[err\] (.*)", log)
+    fatal = [line for line in said if ":FATAL:" in line]
+    reason = clean((fatal or said[-1:] or [log.partition("\n")[0]])[0])[:300]
+    return f"{executable!r} did not start ({reason}); the developer can run it once by hand to see why. Or: {_INSTALL}"

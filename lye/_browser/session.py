@@ -1,15 +1,15 @@
 """One conversation's page: opened, read, clicked, filled, photographed.
 
-How long a call may take, and what becomes of a page that is lost, is `pool.py`'s.
+What a page does by itself meanwhile is `watch.py`'s. How long a call may take, and what becomes of a page that is lost,
+is `pool.py`'s.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -17,41 +17,31 @@ from typing import TYPE_CHECKING, Any
 from lye._browser.process import Chromium
 from lye._browser.proxy import Proxy
 from lye._browser.snapshot import shown_url, take
+from lye._browser.watch import NAVIGATION_S, Watch, quietly
 from lye._clean import clean
 from lye._web.url import parse_url
 from lye.errors import BrowserFailed, FetchFailed, UrlRefused
 
 if TYPE_CHECKING:
-    from playwright.async_api import BrowserContext, Dialog, Download, Frame, Locator, Page, Request
+    from playwright.async_api import BrowserContext, Frame, Locator, Page
 
-NAVIGATION_S = 30.0
 _ACTION_S = 10.0  # for an element to be free to be clicked
 _CLOSE_S = 5.0
-_QUIET_S, _SETTLE_S, _LOOK_S = 0.3, 3.0, 0.05
 _MAX_PHOTO_PIXELS = 10_000  # of height
-_MAX_NOTES = 5
 _ENDED = re.compile(r"(browser|page|Connection|Target) (has been closed|closed|crashed)")
 _LOST = "it is lost; call browser_open to open a page again"
 
 
 @dataclass
 class Session:
-    """A context of its own with one page, behind a proxy of its own. `lost` says why it can't be used any more."""
+    """A context of its own with one page, behind a proxy of its own."""
 
     context: BrowserContext
-    page: Page
     proxy: Proxy
-    lost: str = ""
-    on_lost: Callable[[], None] = field(default=lambda: None, repr=False)
+    watch: Watch
     used_at: float = field(default_factory=time.monotonic)
     _frames: dict[str, Frame] = field(default_factory=dict)
     _next_number: int = 1
-    _notes: list[str] = field(default_factory=list)
-    _in_flight: set[Request] = field(default_factory=set)
-    _navigation: str = ""
-    _adopts: bool = False
-    _popup: Page | None = None
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     @classmethod
     async def start(cls, chromium: Chromium, proxy: Proxy) -> Session:
@@ -60,20 +50,28 @@ class Session:
         try:
             await proxy.start()
             context = await chromium.new_context(proxy.port)
-            session = cls(context, await context.new_page(), proxy)
+            return cls(context, proxy, Watch(context, await context.new_page()))
         except BaseException:
             await proxy.close()
             if context is not None:
-                await asyncio.wait_for(_quietly(context.close()), _CLOSE_S)
+                await asyncio.wait_for(quietly(context.close()), _CLOSE_S)
             raise
-        session._listen()
-        return session
+
+    @property
+    def page(self) -> Page:
+        """The one page; another one after a click that opened a tab."""
+        return self.watch.page
+
+    @property
+    def lost(self) -> str:
+        """Why the page can't be used any more; "" while it can."""
+        return self.watch.lost
 
     async def close(self) -> bool:
         """Let go of page and proxy; False if the browser did not answer and has to be ended itself."""
         from playwright.async_api import Error
 
-        self.lost = self.lost or "it was closed"
+        self.watch.lost = self.lost or "it was closed"
         await self.proxy.close()
         try:
             async with asyncio.timeout(_CLOSE_S):
@@ -89,16 +87,18 @@ class Session:
         from playwright.async_api import Error
 
         target = parse_url(url)
-        self._navigation = str(target)
+        self.watch.leave_for(str(target))
         try:
             # The caller's own text: the fragment, which `target` has not, can name a part of the page.
             response = await self.page.goto(url.strip(), wait_until="domcontentloaded", timeout=NAVIGATION_S * 1000)
         except Error as error:
             if self.is_ended_by(error):
                 raise
+            if "net::ERR_" in str(error) and "ERR_ABORTED" not in str(error):
+                await self.watch.wait_for_error_page()
             self._raise_refusal()
             raise BrowserFailed(self._why_not_opened(url, str(error))) from error
-        await self._settle()
+        await self.watch.settle()
         if response is not None and response.status >= 400:
             known = {known.value: f" ({known.phrase})" for known in HTTPStatus}
             raise BrowserFailed(
@@ -133,8 +133,7 @@ class Session:
             text = snapshot.page.show(number, "call browser_read")
         except FetchFailed as error:
             raise BrowserFailed(str(error)) from error
-        notes, self._notes[:] = "".join(f"({note})\n" for note in self._notes), []
-        return notes + text
+        return "".join(f"({note})\n" for note in self.watch.take_notes()) + text
 
     async def photograph(self, full_page: bool) -> bytes:
         """A PNG of what is in view, or of the whole page down to 10,000 pixels."""
@@ -149,7 +148,7 @@ class Session:
     def is_ended_by(self, error: Exception) -> bool:
         """Whether one of Playwright's errors means that the page is no more; `lost` is set then."""
         if self.page.is_closed() or _ENDED.search(str(error)):
-            self.lost = self.lost or "the browser ended, or the page closed itself"
+            self.watch.lost = self.lost or "the browser ended, or the page closed itself"
         return bool(self.lost)
 
     @property
@@ -170,11 +169,8 @@ class Session:
     async def _act(self, element: str, action: Coroutine[Any, Any, object]) -> None:
         from playwright.async_api import Error
 
-        self._adopts, self._popup = True, None
         try:
-            await action
-            await self._settle()
-            await self._adopt_popup()
+            await self.watch.through(action)
         except Error as error:
             if self.is_ended_by(error):
                 raise
@@ -182,51 +178,27 @@ class Session:
             raise BrowserFailed(
                 f"element {element[:80]!r} could not be used ({reason}); call browser_read to see the page as it is"
             ) from error
-        finally:
-            self._adopts = False
         self._check_document()
-
-    async def _adopt_popup(self) -> None:
-        from playwright.async_api import Error
-
-        popup, self._popup = self._popup, None
-        if popup is None:
-            return
-        old, self.page = self.page, popup
-        with contextlib.suppress(Error):  # slow, or refused: the document is looked at next
-            await popup.wait_for_load_state("domcontentloaded", timeout=NAVIGATION_S * 1000)
-        await old.close()
-        await self._settle()
-        self._note("a new tab was opened and took the page's place")
-
-    async def _settle(self) -> None:
-        """Wait until nothing has been loaded for a moment, at most three seconds: pages fill themselves by script."""
-        end = time.monotonic() + _SETTLE_S
-        quiet_since = time.monotonic()
-        while (now := time.monotonic()) < end and now - quiet_since < _QUIET_S and not self.lost:
-            if self._in_flight:
-                quiet_since = now
-            await asyncio.sleep(_LOOK_S)
 
     def _check_document(self, url: str = "") -> None:
         """Raise for a page that is none: refused, not loaded, or of a kind that nobody should be led to."""
         if self.lost or self.page.is_closed():
-            self.lost = self.lost or "it closed itself"
+            self.watch.lost = self.lost or "it closed itself"
             raise BrowserFailed(f"the page cannot be used ({self.lost}): {_LOST}")
         url = url or self.page.url
         if url.startswith("chrome-error:"):
             self._raise_refusal()
             raise BrowserFailed(
-                f"{shown_url(self._navigation)!r} could not be loaded; call browser_open with another URL"
+                f"{shown_url(self.watch.navigation)!r} could not be loaded; call browser_open with another URL"
             )
         if not url.startswith(("http://", "https://", "about:blank", "blob:http")):
-            self.lost = f"it went to {shown_url(url)!r}"
+            self.watch.lost = f"it went to {shown_url(url)!r}"
             raise BrowserFailed(f"the page is closed, for {self.lost}, which is no web page; {_LOST}")
 
     def _raise_refusal(self) -> None:
         """The proxy's own error, if it did not let the last navigation through."""
         try:
-            target = parse_url(self._navigation)
+            target = parse_url(self.watch.navigation)
         except UrlRefused:
             return  # of another kind; what the browser says of it is told
         error = self.proxy.refusals.get((target.host, target.port))
@@ -236,75 +208,11 @@ class Session:
             raise error
 
     def _why_not_opened(self, url: str, text: str) -> str:
-        if "Download is starting" in text or (self._notes and self._notes[-1].startswith("a download")):
+        if "Download is starting" in text or self.watch.downloads:
             return f"{shown_url(url)!r} is a file and no page; call download_file to keep it, if there is such a tool"
         found = re.search(r"net::(ERR_\w+)", text)
         reason = found[1] if found else clean(text.partition("\n")[0])[:200]
         return f"{shown_url(url)!r} could not be opened ({reason}); check the URL or try again later"
-
-    def _listen(self) -> None:
-        self.context.on("page", self._on_page)
-        self.context.on("request", self._on_request)
-        self.context.on("requestfinished", self._on_request_end)
-        self.context.on("requestfailed", self._on_request_end)
-        self.context.on("close", lambda _: self._lose("the browser ended"))
-        self._listen_to(self.page)
-
-    def _listen_to(self, page: Page) -> None:
-        page.on("dialog", self._on_dialog)
-        page.on("download", self._on_download)
-        page.on("crash", lambda crashed: self._lose("it crashed, or took too much memory"))
-
-    def _lose(self, why: str) -> None:
-        self.lost = self.lost or why
-        self.on_lost()
-
-    def _on_page(self, page: Page) -> None:
-        if self._adopts and self._popup is None:
-            self._popup = page
-            self._listen_to(page)
-        else:
-            self._start(page.close())
-
-    def _on_request(self, request: Request) -> None:
-        if len(self._in_flight) < 1_000:
-            self._in_flight.add(request)
-        from playwright.async_api import Error
-
-        try:
-            is_main = request.frame == (self._popup or self.page).main_frame
-        except Error:  # of a page that is about to be made: a new tab
-            is_main = True
-        if is_main and request.is_navigation_request():
-            self._navigation = request.url
-
-    def _on_request_end(self, request: Request) -> None:
-        self._in_flight.discard(request)
-
-    def _on_dialog(self, dialog: Dialog) -> None:
-        """Dismissed; but who wants to leave a page may leave it."""
-        if dialog.type != "beforeunload":
-            self._note(f"the page showed the {dialog.type} {clean(dialog.message)[:200]!r}, which was dismissed")
-        self._start(dialog.accept() if dialog.type == "beforeunload" else dialog.dismiss())
-
-    def _on_download(self, download: Download) -> None:
-        self._note(f"a download was refused: {shown_url(download.url)!r}")
-
-    def _note(self, text: str) -> None:
-        if len(self._notes) < _MAX_NOTES:
-            self._notes.append(text)
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(_quietly(work))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-
-async def _quietly(work: Coroutine[Any, Any, None]) -> None:
-    from playwright.async_api import Error
-
-    with contextlib.suppress(Error):  # what it is about is gone
-        await work
 
 
 def _ref(element: str) -> str:

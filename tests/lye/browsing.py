@@ -1,10 +1,11 @@
-"""What the tests of the browser share: a pool of pages with names of the test's own, and a place nobody may reach."""
+"""What the tests of the browser share: a pool of pages with names of the test's own, and places nobody may reach."""
 
 from __future__ import annotations
 
 import json
+import select
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -17,12 +18,13 @@ from tests.lye.fetching import Names
 from tyler.tools import ToolContext, ToolResult, run_tool
 
 SITE = "shop.example"
+LIMITS = Limits(timeout_s=40, max_bytes=5_000_000, max_memory_bytes=1 << 30, max_pages=2, idle_s=600)
 
 
 class Browsing:
     """Tools over a pool of the test's own. `shop.example` and `turning.example` are this machine, and opened."""
 
-    def __init__(self, executable: str, limits: Limits) -> None:
+    def __init__(self, executable: str, limits: Limits = LIMITS) -> None:
         self.names = Names(
             shop_example=[["127.0.0.1"]],
             other_example=[["127.0.0.1"]],
@@ -57,38 +59,29 @@ class Browsing:
 
 
 class Trap:
-    """A port of this machine that no page may reach, by TCP or UDP; `touched` says whether one did."""
+    """Ports of this machine that no page may reach, by TCP or UDP; `touched` names those that one did reach."""
 
-    def __init__(self) -> None:
-        self._tcp = socket.socket()
-        self._udp = socket.socket(type=socket.SOCK_DGRAM)
+    def __init__(self, names: Iterable[str]) -> None:
+        self.ports: dict[str, int] = {}
+        self._sockets: dict[str, socket.socket] = {}
+        for name in names:
+            tcp, udp = socket.socket(), socket.socket(type=socket.SOCK_DGRAM)
+            self._sockets |= {f"{name}, TCP": tcp, f"{name}, UDP": udp}
+            tcp.bind(("127.0.0.1", 0))
+            self.ports[name] = tcp.getsockname()[1]
+            udp.bind(("127.0.0.1", self.ports[name]))
+            tcp.listen()
 
     def __enter__(self) -> Self:
-        self._tcp.bind(("127.0.0.1", 0))
-        self.port: int = self._tcp.getsockname()[1]
-        self._udp.bind(("127.0.0.1", self.port))
-        self._tcp.listen()
-        self._tcp.setblocking(False)
-        self._udp.setblocking(False)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._tcp.close()
-        self._udp.close()
+        for each in self._sockets.values():
+            each.close()
 
     @property
     def touched(self) -> list[str]:
-        found = []
-        try:
-            self._tcp.accept()[0].close()
-            found.append("tcp")
-        except BlockingIOError:
-            pass
-        try:
-            self._udp.recv(1_000)
-            found.append("udp")
-        except BlockingIOError:
-            pass
-        return found
+        ready, _, _ = select.select(self._sockets.values(), [], [], 0)
+        return [name for name, each in self._sockets.items() if each in ready]

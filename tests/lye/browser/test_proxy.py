@@ -179,8 +179,9 @@ async def test_a_host_that_does_not_listen_is_a_failure_that_is_remembered(proxy
 async def test_closing_ends_what_is_open(proxy: Proxy, server: LocalServer) -> None:
     server.serve("/slow", lambda peer: void(server.stopping.wait(30)))
     asking = asyncio.create_task(ask(proxy, get(server.url("/slow"))))
-    while not server.requests:
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(15):
+        while not server.requests:
+            await asyncio.sleep(0.02)
     await proxy.close()
     assert await asking in (b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\n\r\n", b"", b"(reset)")
     assert server.stopping.is_set() is False  # it was the proxy that ended it
