@@ -166,7 +166,8 @@ def _check(argv: Sequence[str], stdin: str | None) -> None:
 def _asks(call: dict[str, Any], allowed: AllowedCommands) -> bool:
     """Whether a human has to look: not at what is refused in any case, nor at what the developer allowed.
 
-    What a program reads from stdin can be its orders, so that a pattern does not speak for it.
+    What a program reads from stdin can be its orders, and "./build.sh" is another file in each folder, so that a
+    pattern does not speak for them.
     """
     argv, stdin = call.get("argv"), call.get("stdin")
     if not (isinstance(argv, list) and all(isinstance(word, str) for word in argv)):
@@ -177,7 +178,8 @@ def _asks(call: dict[str, Any], allowed: AllowedCommands) -> bool:
         _check(argv, stdin)
     except CommandRefused:
         return False  # the call is refused at once: nobody is shown what cannot be judged by looking
-    return stdin is not None or not allowed.covers(argv)
+    is_elsewhere = "/" in argv[0] and not os.path.isabs(argv[0]) and call.get("cwd", ".") != "."
+    return stdin is not None or is_elsewhere or not allowed.covers(argv)
 
 
 SHELL_TOOLS = shell_tools()

@@ -15,11 +15,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self, get_args
 
-from lye._programs.kept_output import KeptOutput
+from lye._programs.kept_output import KeptOutput, readable
 from lye.errors import CommandFailed
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -27,6 +27,8 @@ _SUPERVISOR = str(Path(__file__).with_name("supervisor.py"))
 _READ_BYTES = 1 << 16
 _GRACE_S = 45.0  # what the supervisor may take to end everything, and more
 _DRAIN_S = 2.0
+_MAX_REPORT_BYTES = 4_096
+_MOST = 10**15  # more, the system's calls would not take
 
 Reason = Literal["time", "processes", "memory", "written", "output", "supervisor", "told"]
 
@@ -45,8 +47,10 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if not value > 0:
-                raise ValueError(f"{name} is {value!r}; pass a number above 0")
+            if not 0 < value <= _MOST:
+                raise ValueError(f"{name} is {value!r}; pass a number above 0, up to {_MOST:g}")
+            if name != "timeout_s" and value != int(value):
+                raise ValueError(f"{name} is {value!r}; pass a whole number")
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,33 @@ async def run(command: Command, limits: Limits) -> Ended:
         await _settled(supervisor.end())
 
 
+@dataclass(frozen=True)
+class _Report:
+    """The supervisor's last word. A command of the same user can open the pipe and write there as well."""
+
+    status: int | None = None
+    reason: Reason | None = None
+    seconds: float = 0.0
+    left: int = 0
+    error: str = ""
+
+    @classmethod
+    def of(cls, text: bytes) -> Self | None:
+        """The report; None for what the supervisor does not write."""
+        try:
+            report = cls(**json.loads(text.partition(b"\n")[0]))
+        except (ValueError, TypeError, RecursionError):
+            return None
+        is_sound = (
+            isinstance(report.status, int | None)
+            and (report.reason is None or report.reason in get_args(Reason))
+            and isinstance(report.seconds, int | float)
+            and isinstance(report.left, int)
+            and isinstance(report.error, str)
+        )
+        return replace(report, error=readable(report.error)) if is_sound else None
+
+
 class _Supervisor:
     """The supervisor's process and the pipes to it, made in one step that cannot be cancelled half-way."""
 
@@ -137,23 +168,27 @@ class _Supervisor:
         self._reporting = _Reading(pipes[2][0], self._take_report)
 
     async def follow(self) -> Ended:
-        """Wait for the supervisor's report, and for the rest of the output."""
+        """Wait for the supervisor's report, then for the rest of the output."""
         name = self._command.argv[0]
         await asyncio.wait([self._reporting.ended], timeout=self._limits.timeout_s + _GRACE_S)
+        report = _Report.of(bytes(self._report))
+        if report is None:
+            raise CommandFailed(
+                f"{name!r} killed its supervisor, or wrote its report; processes of it may be running;"
+                " tell the developer"
+            )
+        if report.error:
+            raise CommandFailed(f"{name!r} could not be started: {report.error}; check the program, or run another one")
+        if report.left:
+            raise CommandFailed(
+                f"{name!r} was killed, but {report.left} of its processes did not end; tell the developer"
+            )
         await asyncio.wait([reading.ended for reading in self._output], timeout=_DRAIN_S)
-        if not self._report:
-            raise CommandFailed(f"{name!r} killed its supervisor; processes of it may be running; tell the developer")
-        report = json.loads(self._report.splitlines()[0])
-        if error := report.get("error"):
-            raise CommandFailed(f"{name!r} could not be started: {error}; check the program, or run another one")
-        if left := report.get("left"):
-            raise CommandFailed(f"{name!r} was killed, but {left} of its processes did not end; tell the developer")
-        reason = report.get("reason")
         stdout, stderr = (kept.text() for kept in self._kept)
         return Ended(
-            exit_code=report.get("status"),
-            reason=self._told_reason or reason if reason == "told" else reason,
-            seconds=report.get("seconds", 0.0),
+            exit_code=report.status,
+            reason=self._told_reason or report.reason if report.reason == "told" else report.reason,
+            seconds=report.seconds,
             stdout=stdout,
             stderr=stderr,
         )
@@ -191,7 +226,7 @@ class _Supervisor:
 
     def _take_report(self, piece: bytes) -> None:
         self._report += piece
-        if b"\n" in self._report:
+        if b"\n" in self._report or len(self._report) > _MAX_REPORT_BYTES:
             self._reporting.stop()  # not at its end: a supervisor that the command has stopped keeps it open
 
     def _tell(self) -> None:

@@ -27,7 +27,9 @@ def main() -> None:
     linecache.cache[_NAME] = (len(code), None, code.splitlines(keepends=True), _NAME)
     try:
         run(code, module.__dict__)
-    except Exception as error:  # the snippet's own, whatever it is; SystemExit ends the program as it should
+    except SystemExit:
+        raise  # it ends the program as it should
+    except BaseException as error:  # the snippet's own, whatever it is
         hide_own_frames(error)
         traceback.print_exception(error)
         sys.exit(1)
@@ -37,9 +39,9 @@ def run(code: str, namespace: dict[str, object]) -> None:
     """Execute the statements; a last expression is shown by its repr, unless it is None."""
     tree = ast.parse(code, _NAME)
     last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
-    exec(compile(tree, _NAME, "exec"), namespace)
+    exec(compile(tree, _NAME, "exec", dont_inherit=True), namespace)  # not this file's __future__
     if isinstance(last, ast.Expr):
-        value = eval(compile(ast.Expression(last.value), _NAME, "eval"), namespace)
+        value = eval(compile(ast.Expression(last.value), _NAME, "eval", dont_inherit=True), namespace)
         if value is not None:
             print(repr(value))
 

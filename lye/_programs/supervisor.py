@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import itertools
 import json
 import os
@@ -22,6 +23,7 @@ from collections.abc import Iterator
 from typing import Any
 
 TICK_S = 0.02
+_LOOK_S = 0.002  # between two looks at processes that have been killed
 KILL_S = 20.0
 _KEEPER_LATE_S = 3.0
 _NICE = 10  # the command's: a fork bomb must not starve those who end it
@@ -34,6 +36,7 @@ def main(lye_pid: int, job_fd: int, stdin_fd: int, report_fd: int) -> None:
     """The reaper: forks the keeper, and leaves no process and no temporary folder behind."""
     for fd in (job_fd, stdin_fd, report_fd):
         os.set_inheritable(fd, False)
+    os.set_blocking(report_fd, False)  # a command that fills this pipe must not hold us up
     with os.fdopen(job_fd) as file:
         job = json.load(file)
     news = News()
@@ -52,10 +55,12 @@ def main(lye_pid: int, job_fd: int, stdin_fd: int, report_fd: int) -> None:
         finally:
             os._exit(0)
     _let_go(stdin_fd)
-    late = time.monotonic() + job["timeout_s"] + KILL_S + _KEEPER_LATE_S
+    late, is_told = time.monotonic() + job["timeout_s"] + KILL_S + _KEEPER_LATE_S, False
     while (status := reap().get(keeper)) is None:
-        if news.wait(TICK_S) or os.getppid() != lye_pid:
-            late = min(late, time.monotonic() + _KEEPER_LATE_S)
+        if is_told:  # the word stays in the pipe, for the keeper as well: polling would take a whole processor
+            time.sleep(_LOOK_S)
+        elif news.wait(TICK_S) or os.getppid() != lye_pid:
+            is_told, late = True, min(late, time.monotonic() + _KEEPER_LATE_S)
         if time.monotonic() > late or _is_stopped(keeper):  # the command's doing
             os.kill(keeper, signal.SIGKILL)
     left = end_all()
@@ -138,6 +143,7 @@ def descendants() -> Iterator[int]:
 def end_all() -> int:
     """Kill until nothing is left below this process; the number that outlived even that."""
     until = time.monotonic() + KILL_S
+    killed: set[int] = set()
     while True:
         seen = []
         for pid in descendants():
@@ -152,8 +158,9 @@ def end_all() -> int:
             return 0  # no child, so nothing below: orphans would be children
         if time.monotonic() > until:
             return len(seen)
-        if not seen:
-            time.sleep(0.001)
+        if killed.issuperset(seen):  # nothing new to outrun: let them have the processor, to free their memory
+            time.sleep(_LOOK_S)
+        killed.update(seen)
 
 
 def _send(pid: int, number: signal.Signals) -> None:
@@ -221,8 +228,8 @@ def _start(job: dict[str, Any], stdin_fd: int) -> int:
     if pid == 0:
         try:
             _become(job, stdin_fd)
-        except OSError as error:
-            os.write(failing, str(error.errno or 0).encode())
+        except (OSError, ValueError) as error:  # ValueError: a variable that the system's charset does not have
+            os.write(failing, str(getattr(error, "errno", errno.EINVAL)).encode())
         finally:
             os._exit(127)
     os.close(failing)
@@ -302,6 +309,8 @@ def _remove(folder: str) -> None:
     """Remove the folder with all in it, whatever its depth and permissions: what lies two deep is moved up first."""
     name, number = os.urandom(8).hex(), 0
     with contextlib.suppress(OSError):
+        if os.path.islink(folder) or f" {folder}/" in _read("/proc/self/mountinfo"):
+            return  # the command's doing, and what lies behind it is not ours to remove
         while below := _remove_files(folder):
             for path in below:
                 for inner in _remove_files(path):
@@ -331,7 +340,7 @@ def _let_go(stdin_fd: int) -> None:
 
 
 def _report(fd: int, **found: Any) -> None:
-    with contextlib.suppress(BrokenPipeError):
+    with contextlib.suppress(BrokenPipeError, BlockingIOError):
         os.write(fd, json.dumps(found).encode() + b"\n")
 
 

@@ -60,6 +60,7 @@ def test_the_tool_says_what_it_does_risk_and_take() -> None:
         ("'é' * 3", "'ééé'"),
         ("import pydantic; pydantic.__name__", "'pydantic'"),
         ("import os; os.listdir()", "[]"),
+        ("def f(x: int): pass\nf.__annotations__", "{'x': <class 'int'>}"),
     ],
 )
 async def test_prints_and_a_last_value_are_shown(code: str, said: str) -> None:
@@ -82,6 +83,8 @@ async def test_prints_and_a_last_value_are_shown(code: str, said: str) -> None:
         ("def f(): f()\nf()", ["RecursionError", "times]"]),
         ("'a\\0b'; raise KeyError('\\x1b[31m')", ["KeyError"]),
         ("raise ExceptionGroup('g', [ValueError('in')])", ["ExceptionGroup: g", "ValueError: in"]),
+        ("raise KeyboardInterrupt('k')", ['File "<snippet>", line 1', "KeyboardInterrupt: k"]),
+        ("class B(BaseException): pass\nraise B('b')", ['File "<snippet>", line 2', "B: b"]),
     ],
 )
 async def test_a_traceback_is_the_snippets_own(code: str, lines: list[str]) -> None:

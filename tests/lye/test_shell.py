@@ -141,6 +141,11 @@ def test_what_cannot_be_a_variable_is_refused(env: dict[str, str]) -> None:
         shell_tools(env=env)
 
 
+async def test_a_variable_that_the_system_cannot_hold_is_a_failure(tmp_path: Path) -> None:
+    with pytest.raises(CommandFailed, match="could not be started"):
+        await opened(tmp_path, env={"KEY": "\ud800"})(["true"])
+
+
 def test_a_variables_value_is_in_no_message() -> None:
     with pytest.raises(ValueError, match="'KEY'") as caught:
         shell_tools(env={"KEY": "hunter2\0"})
@@ -152,6 +157,10 @@ def test_a_variables_value_is_in_no_message() -> None:
     [
         {"timeout_s": 0},
         {"timeout_s": 700},
+        {"timeout_s": float("nan")},
+        {"timeout_s": float("inf"), "max_timeout_s": float("inf")},
+        {"max_memory_bytes": 10**30},
+        {"max_processes": 1.5},
         {"max_output_chars": -1},
         {"max_memory_bytes": 0},
         {"isolation": "docker"},
@@ -222,6 +231,13 @@ async def test_an_unknown_program_is_a_failure(tmp_path: Path) -> None:
 )
 def test_only_what_is_allowed_runs_without_asking(tmp_path: Path, arguments: dict[str, Any], asks: bool) -> None:
     assert opened(tmp_path, allow=["echo *"]).asks(arguments) is asks
+
+
+@pytest.mark.parametrize(
+    ("cwd", "asks"), [({}, False), ({"cwd": "."}, False), ({"cwd": "sub"}, True), ({"cwd": 5}, True)]
+)
+def test_an_allowed_script_is_the_one_of_the_opened_folder(tmp_path: Path, cwd: dict[str, Any], asks: bool) -> None:
+    assert opened(tmp_path, allow=["./build.sh *"]).asks({"argv": ["./build.sh"], **cwd}) is asks
 
 
 # -- with an agent ---------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from lye._programs.process import Command, Ended, Limits, new_folder, run, scrubbed_environment
+from lye._programs.process import PATH, Command, Ended, Limits, new_folder, run, scrubbed_environment
 from lye.errors import CommandFailed
 from tests.lye.marked_processes import Marked
 
@@ -195,6 +196,59 @@ async def test_a_command_that_turns_on_its_supervisor_is_ended(
     assert time.monotonic() - began < 15  # the supervisor's own patience is longer
 
 
+FORGED = """
+for fd in os.listdir(f'/proc/{os.getppid()}/fd'):
+    path = f'/proc/{os.getppid()}/fd/{fd}'
+    if int(fd) > 2 and os.readlink(path).startswith('pipe'):
+        try:
+            pipe = os.open(path, os.O_WRONLY)
+        except OSError:
+            continue
+        for _ in range(REPEAT): os.write(pipe, WORDS)
+time.sleep(100)
+"""
+
+
+@linux_only
+@pytest.mark.parametrize(
+    ("words", "repeat"),
+    [
+        (b"no json\n", 1),
+        (b"[1]\n", 1),
+        (b"[" * 4_000 + b"\n", 1),
+        (b'{"status": "x"}\n', 1),
+        (b'{"reason": []}\n', 1),
+        (b'{"seconds": "x"}\n', 1),
+        (b'{"more": 1}\n', 1),
+        (b"x" * 65_536, 1_000),
+    ],
+    ids=["no-json", "no-object", "nested", "status", "reason", "seconds", "more", "flood"],
+)
+async def test_a_forged_report_is_no_answer(tmp_path: Path, marked: Marked, words: bytes, repeat: int) -> None:
+    code = FORGED.replace("REPEAT", str(repeat)).replace("WORDS", repr(words))
+    tracemalloc.start()
+    try:
+        with pytest.raises(CommandFailed, match="wrote its report"):
+            await run_python(code, tmp_path, marked, timeout_s=20)
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@linux_only
+async def test_a_forged_report_cannot_steer_a_terminal(tmp_path: Path, marked: Marked) -> None:
+    code = FORGED.replace("REPEAT", "1").replace("WORDS", repr(b'{"error": "\\u001b[31mred"}\n'))
+    with pytest.raises(CommandFailed, match="could not be started: red;"):
+        await run_python(code, tmp_path, marked, timeout_s=20)
+
+
+@linux_only
+async def test_a_large_process_is_ended_by_its_supervisor(tmp_path: Path, marked: Marked) -> None:
+    """Freeing the memory takes the processor: who waits for its end must leave it some."""
+    ended = await run_python("os.write(1, b'x' * 300_000_000)", tmp_path, marked, max_output_bytes=1_000_000)
+    assert ended.reason == "output"
+
+
 # -- limits ----------------------------------------------------------------------------------------
 
 BOMB = """
@@ -364,6 +418,31 @@ async def test_a_link_in_the_temporary_folder_is_not_followed(tmp_path: Path, ma
     (tmp_path / "kept" / "file").touch()
     await run_shell(f"ln -s {tmp_path}/kept $TMPDIR/a; ln -s {tmp_path}/kept/file $HOME/b", tmp_path, marked)
     assert os.listdir(tmp_path / "kept") == ["file"]
+
+
+async def test_a_temporary_folder_that_was_replaced_by_a_link_is_left_alone(tmp_path: Path, marked: Marked) -> None:
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "file").touch()
+    folder = new_folder()
+    script = f"rm -r {folder}; ln -s {tmp_path}/kept {folder}"
+    ended = await run(Command("/bin/sh", ["sh", "-c", script], str(tmp_path), folder, marked.env), Limits())
+    os.unlink(folder)
+    assert (ended.exit_code, os.listdir(tmp_path / "kept")) == (0, ["file"])
+
+
+@linux_only
+def test_what_was_mounted_in_the_temporary_folder_is_kept(tmp_path: Path, marked: Marked) -> None:
+    """Where the user may mount; for others there is nothing to lose."""
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "file").touch()
+    folder = new_folder()
+    script = f"mount --bind {tmp_path}/kept {folder}/tmp"
+    try:
+        asyncio.run(run(Command("/bin/sh", ["sh", "-c", script], str(tmp_path), folder, {"PATH": PATH}), Limits()))
+        assert os.listdir(tmp_path / "kept") == ["file"]
+    finally:
+        subprocess.run(["umount", f"{folder}/tmp"], check=False, capture_output=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 async def test_home_and_temporary_folder_are_fresh_and_removed(tmp_path: Path, marked: Marked) -> None:
