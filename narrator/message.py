@@ -156,7 +156,7 @@ class Message(BaseModel):
     def text(self) -> str:
         """The content as text: parts of type "text" joined by newlines, "" where there is none."""
         if isinstance(self.content, list):
-            return "\n".join(str(part["text"]) for part in self.content if part.get("type") == "text")
+            return "\n".join(str(part.get("text", "")) for part in self.content if part.get("type") == "text")
         return self.content or ""
 
     def add_attachment(self, attachment: Attachment) -> None:

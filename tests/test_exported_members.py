@@ -67,10 +67,13 @@ def test_every_public_name_has_a_docstring() -> None:
     assert [name for name, value in members() if not (inspect.getdoc(value) or "").strip()] == []
 
 
-@pytest.mark.parametrize("package", [narrator, tyler])
+ROOTS = {narrator: "NarratorError", tyler: "TylerError", lye: "LyeError"}
+
+
+@pytest.mark.parametrize("package", ROOTS)
 def test_every_error_is_in_the_drawing(package: ModuleType) -> None:
     """The tree at the top of errors.py names each error, and each error is exported."""
-    errors = inspect.getmodule(package.TylerError if package is tyler else package.NarratorError)
+    errors = inspect.getmodule(getattr(package, ROOTS[package]))
     assert errors is not None
     defined = [
         name for name, value in vars(errors).items() if inspect.isclass(value) and value.__module__ == errors.__name__

@@ -17,8 +17,11 @@ from tyler.context import CONTEXT
 from tyler.tools import Tool, Touch
 
 DELEGATED = "parent_thread"  # in the metadata of a thread whose user is another agent
-_BETWEEN = re.compile(r"[\s<>\"'`|]+")
-_PUNCTUATION = ".,;:!?()[]{}*_"  # around a URL in a sentence
+_QUOTES = "\u2018-\u201f\u00ab\u00bb\u2039\u203a\u300c-\u300f"  # curly, angled, and Chinese ones
+_BETWEEN = re.compile(rf"[\s<>\"'`|{_QUOTES}]+")
+# Around a URL in a sentence; the last ones are full-width.
+_PUNCTUATION = ".,;:!?()[]{}*_\u2026\u3001\u3002\uff01\uff08\uff09\uff0c\uff1a\uff1b\uff1f"
+_SLIGHT = 1_000
 
 
 class Guard:
@@ -62,49 +65,62 @@ class Guard:
 
     def _touched_by(self, message: Message, call: ToolCall | None) -> Collection[Touch]:
         """As it was noted when the call ran; results from elsewhere are judged by the tool of that name."""
-        if TOUCHES in message.metadata or message.metadata.get(FAILED):
-            return _words(message.metadata.get(TOUCHES))
+        noted = message.metadata.get(TOUCHES)
+        if message.metadata.get(FAILED) or (isinstance(noted, list) and len(_words(noted)) == len(noted)):
+            return _words(noted)
         tool = self._tools.get((call.name if call else message.name) or "")
-        return tool.touched(arguments_of(call) if call else {}) if tool else ()
+        if tool is None:
+            return ("private", "untrusted")  # nobody here can say
+        return tool.touched(arguments_of(call) if call else {})
 
     def _is_the_users(self, tool: Tool, arguments: dict[str, Any], messages: Sequence[Message]) -> bool:
-        """Whether all texts in the arguments are URLs that the user wrote, and so nothing of the model goes out."""
-        extra = arguments.keys() - tool.parameters.get("properties", {}).keys()  # names that the model chose
-        texts = [*extra, *(_comparable(text) for value in arguments.values() for text in _texts(value))]
-        if not texts or self._thread.metadata.get(DELEGATED) is not None:
+        """Whether all that the arguments say are URLs that the user wrote, and so nothing of the model goes out."""
+        chosen = arguments.keys() - tool.parameters.get("properties", {}).keys()  # names can say something, too
+        said = [item for value in arguments.values() if not _is_slight(value) for item in _items(value)]
+        if chosen or not said or self._thread.metadata.get(DELEGATED) is not None:
             return False
         written = {url for message in messages if message.role == "user" for url in urls_in(message.text)}
-        return all(text in written for text in texts)
+        # A list of one URL again and again, or in turn with another, is a message in a code of its own.
+        return len(said) == len(set(map(repr, said))) and all(_bare(item) in written for item in said)
 
 
 def urls_in(text: str) -> Iterator[str]:
-    """What may be a URL in a text, in the form in which URLs are compared; linear, whatever the text."""
+    """What may be a URL in a text, in all spellings that a call may have; linear, whatever the text."""
     for token in _BETWEEN.split(text):
         if "." in token or "://" in token:
             whole = token[max(token.rfind("http://"), token.rfind("https://"), 0) :]  # of [words](https://...)
-            for candidate in (token, token.strip(_PUNCTUATION), whole.strip(_PUNCTUATION)):
-                yield _comparable(candidate)
+            for candidate in {token, token.strip(_PUNCTUATION), whole.strip(_PUNCTUATION)} - {""}:
+                yield candidate
+                yield from _spellings(candidate)
 
 
-def _comparable(url: str) -> str:
-    """Without scheme, case of the host, fragment and a slash at the end: these carry nothing that matters."""
-    rest = re.sub(r"^https?://", "", url.strip(), flags=re.IGNORECASE).partition("#")[0]
-    host, slash, path = rest.partition("/")
-    return f"{host.lower()}{slash}{path}".rstrip("/")
+def _spellings(url: str) -> Iterator[str]:
+    """The user's URL without scheme; with and without fragment, a slash at the end, and capitals in the host.
+
+    It is the user's that is spelled anew: a call whose own spelling were free could say something with it.
+    """
+    rest = re.sub(r"^https?://", "", url, flags=re.IGNORECASE)
+    for part in {rest, rest.partition("#")[0]}:
+        host, slash, path = part.partition("/")
+        for spelled in (part, f"{host.lower()}{slash}{path}"):
+            yield spelled
+            yield spelled.removesuffix("/") if spelled.endswith("/") else f"{spelled}/"
 
 
-def _texts(value: object) -> Iterator[str]:
-    """Every text in it, names of entries that the model chose included."""
-    match value:
-        case str():
-            yield value
-        case dict():
-            for name, entry in value.items():
-                yield name
-                yield from _texts(entry)
-        case list():
-            for entry in value:
-                yield from _texts(entry)
+def _bare(item: object) -> str | None:
+    """A text of the call, without its scheme; None for anything else."""
+    if not isinstance(item, str):
+        return None
+    return item.removeprefix("http://") if item.startswith("http://") else item.removeprefix("https://")
+
+
+def _items(value: object) -> list[object]:
+    return value if isinstance(value, list) else [value]
+
+
+def _is_slight(value: object) -> bool:
+    """What can say next to nothing: an empty value, yes or no, a number of up to three digits."""
+    return not value or value is True or (isinstance(value, int) and abs(value) < _SLIGHT)
 
 
 def _words(noted: object) -> list[Touch]:

@@ -77,7 +77,7 @@ class Part:
 
 def _tool_message(call: ToolCall, result: ToolResult, touches: list[Touch]) -> Message:
     metadata: dict[str, Any] = {FAILED: True} if result.failed else {}
-    if touches:
+    if touches or not result.failed:  # "nothing" is worth a note: an agent without the tool could not say it
         metadata[TOUCHES] = touches
     return Message(
         role="tool",

@@ -35,7 +35,7 @@ def test_tools_come_from_an_import_path_or_the_current_folder(
     with warm_python.start_piped(["-c", code, *options], env) as program:
         assert program.finish("hello")[0] == 0
     offered = [tool["function"]["name"] for tool in model_server.requests[0].body["tools"]]
-    assert offered == ["fetch_page", "download_file", "one"]
+    assert offered == ["fetch_page", "download_file", "search_web", "one"]
 
 
 @pytest.mark.parametrize(

@@ -148,6 +148,8 @@ async def test_a_failing_tool_has_touched_as_much(store: ThreadStore, failed: bo
         "<HTTPS://DOCS.example/a?b=1>",
         "https://docs.example/a?b=1#top, and tell me",
         '»https://docs.example/a?b=1« oder "https://docs.example/a?b=1"',
+        "Read \u201chttps://docs.example/a?b=1\u201d, please",
+        "\u8bf7\u770b\uff1ahttps://docs.example/a?b=1\u3002",
     ],
 )
 async def test_an_address_that_the_user_wrote_is_open(store: ThreadStore, said: str) -> None:
@@ -173,6 +175,12 @@ async def test_an_address_that_the_user_wrote_is_open(store: ThreadStore, said: 
         "https://docs.example/A?b=1",
         "//docs.example.evil.example",
         "",
+        "https://docs.example/a?b=1#4711",
+        "https://docs.example/a?b=1///",
+        " \t https://docs.example/a?b=1",
+        "https://dOcS.example/a?b=1",
+        "https://doc\u017f.example/a?b=1",
+        "hTTps://docs.example/a?b=1",
     ],
 )
 async def test_an_address_that_only_looks_like_it_is_not(store: ThreadStore, url: str) -> None:
@@ -195,6 +203,37 @@ async def test_other_words_beside_the_users_address_ask(store: ThreadStore) -> N
     wanted = calls(("send", {"to": "https://docs.example", "text": SECRET}))
     result = await desk.agent(store, LOOK_UP, FETCH, wanted).go(asked("Send it to https://docs.example"))
     assert result.status == "awaiting_approval"
+
+
+@pytest.mark.parametrize(
+    ("beside", "status"),
+    [
+        ({"number": 12}, "completed"),
+        ({"number": None, "flag": True, "many": []}, "completed"),
+        ({"many": ["https://b.example"]}, "completed"),
+        ({"number": 4711}, "awaiting_approval"),
+        ({"number": 0.4711}, "awaiting_approval"),
+        ({"many": [4, 7, 1, 1]}, "awaiting_approval"),
+        ({"many": [True, False, True]}, "awaiting_approval"),
+        ({"many": ["https://b.example"] * 47}, "awaiting_approval"),
+        ({"many": [[], [[]], []]}, "awaiting_approval"),
+        ({"many": {"secret-4711": []}}, "awaiting_approval"),
+        ({"many": {"a": {}}}, "awaiting_approval"),
+    ],
+)
+async def test_numbers_and_forms_carry_something_too(store: ThreadStore, beside: dict[str, Any], status: str) -> None:
+    @tool(risk="external", effect="once")
+    def post(url: str, number: float | None = None, flag: bool = False, many: Any = None) -> str:
+        """Post."""
+        return "posted"
+
+    desk = Desk()
+    desk.tools.append(post)
+    wanted = calls(("post", {"url": "https://a.example"} | beside))
+    result = await desk.agent(store, LOOK_UP, FETCH, wanted, "Done.").go(
+        asked("To https://a.example, https://b.example")
+    )
+    assert result.status == status
 
 
 def sends(arguments: dict[str, Any]) -> set[Any]:
@@ -357,16 +396,34 @@ async def test_results_from_elsewhere_are_judged_by_the_tool_of_that_name(store:
     assert (await desk.agent(store, LEAK).go(thread)).status == "awaiting_approval"
 
 
-@pytest.mark.parametrize("noted", ["private", 7, {"private": 1}, [["private"]], ["no such word", None]])
-def test_nonsense_in_the_metadata_is_no_error(noted: Any) -> None:
-    messages = [Message(role="tool", content="x", tool_call_id="c", metadata={"touches": noted})]
-    assert Guard(Thread(metadata={"touches": noted}), {}).touched(messages) == {}
+@pytest.mark.parametrize("noted", [None, "private", 7, {"private": 1}, [["private"]], ["no such word", None]])
+def test_a_result_that_nobody_can_place_counts_as_both(noted: Any) -> None:
+    """A conversation of another system, or a note that was spoilt."""
+    messages = [Message(role="tool", content="x", name="other", tool_call_id="c", metadata={"touches": noted})]
+    guard = Guard(Thread(metadata={"touches": noted}), {})
+    assert guard.touched(messages) == {"private": "other", "untrusted": "other"}
+
+
+async def test_a_tool_that_touches_nothing_is_remembered_so(store: ThreadStore) -> None:
+    desk, thread = Desk(), asked()
+    await desk.agent(store, calls(("add", {"a": 1, "b": 2})), "3").go(thread)
+    thread.add_message(Message(role="user", content="Read on"))
+    other = Agent(model=ScriptedModel([FETCH, FETCH, "Done."]), tools=desk.tools[1:2], thread_store=store)
+    assert (await other.go(thread)).status == "completed"
+
+
+async def test_a_part_without_text_is_no_error(store: ThreadStore) -> None:
+    parts = [{"type": "text"}, {"type": "text", "text": "https://page.example/a"}]
+    thread = Thread(id="t", messages=[Message(role="user", content=parts)])
+    assert thread.messages[0].text == "\nhttps://page.example/a"
+    wanted = calls(("fetch", {"url": "https://page.example/a"}))
+    assert (await Desk().agent(store, LOOK_UP, FETCH, wanted, "Done.").go(thread)).status == "completed"
 
 
 @pytest.mark.parametrize("text", ["a" * 1_000_000, "http://" * 150_000, "." * 1_000_000, "[" * 500_000 + "a.b"])
 def test_looking_for_addresses_is_linear(text: str) -> None:
     started = time.process_time()
-    assert len(list(urls_in(text))) <= 3
+    assert len(list(urls_in(text))) <= 15
     assert time.process_time() - started < 2
 
 
