@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from lye import FILES_TOOLS, files_tools
-from tests.lye.children import children_of, environment_of
+from tests.lye.children import child_of, children_of, environment_of
 from tests.lye.files_calls import call
 from tyler.tools import ToolResult
 
@@ -150,7 +150,7 @@ async def test_a_huge_folder_costs_bounded_memory_and_text(folder: Path) -> None
     huge = folder / "huge"
     huge.mkdir()
     fd = os.open(huge, os.O_RDONLY)
-    for number in range(12_000):
+    for number in range(10_200):
         os.close(os.open(f"{number:06}-{'n' * 40}", os.O_CREAT, dir_fd=fd))
     os.close(fd)
     tools = files_tools(folder)
@@ -161,7 +161,7 @@ async def test_a_huge_folder_costs_bounded_memory_and_text(folder: Path) -> None
     finally:
         tracemalloc.stop()
     assert "Only the first 1,000 are shown" in result.content
-    assert "2,000 more names of very large folders were left out" in result.content
+    assert "200 more names of very large folders were left out" in result.content
     assert result.content.count("\n") < 1_010
     assert peak < 5_000_000
 
@@ -396,7 +396,7 @@ async def test_what_is_no_regular_expression_is_said(folder: Path, query: str) -
     ("query", "line"),
     [
         ("(a+)+$", "a" * 50 + "b"),
-        ("(.*)*x$", "a" * 50),
+        pytest.param("(.*)*x$", "a" * 50, marks=pytest.mark.deep),
         ("((((a{0,65535}){0,65535}){0,65535}){0,65535})b", "a" * 50),
     ],
 )
@@ -425,8 +425,7 @@ async def test_a_cancelled_search_leaves_no_process_and_no_thread_at_work(folder
     (folder / "line.txt").write_text("a" * 60 + "b")
     search_files = {tool.name: tool for tool in files_tools(folder)}["search_files"]
     task = asyncio.create_task(search_files("(a+)+$", regex=True))
-    while not children_of("lye._files.text_search"):
-        await asyncio.sleep(0)
+    await child_of("lye._files.text_search")
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -438,9 +437,8 @@ async def test_the_searching_process_sees_no_secrets(folder: Path, monkeypatch: 
     (folder / "line.txt").write_text("a" * 60 + "b")
     search_files = {tool.name: tool for tool in files_tools(folder)}["search_files"]
     task = asyncio.create_task(search_files("(a+)+$", regex=True))
-    while not (processes := children_of("lye._files.text_search")):
-        await asyncio.sleep(0)
-    assert SECRET not in environment_of(processes[0]).values()
+    process = await child_of("lye._files.text_search")
+    assert SECRET not in environment_of(process).values()
     task.cancel()
     await asyncio.wait([task])
 
@@ -521,7 +519,9 @@ async def test_without_descriptors_it_is_a_failure_in_words(
                 held.append(os.open(os.devnull, os.O_RDONLY))
         for _ in range(9):
             result = await call(tools, name, **arguments)
-            failures += [result.content] * result.failed
+            if "oo many" not in result.content:  # it worked, or read the document
+                break
+            failures.append(result.content)
             os.close(held.pop())
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
