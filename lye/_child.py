@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import sys
 import sysconfig
 from collections.abc import Callable, Mapping
@@ -17,7 +18,8 @@ from typing import Any
 
 MAX_MEMORY_BYTES = 1 << 30
 _NOT_DONE = ("socket.", "subprocess.", "os.exec", "os.fork", "os.posix_spawn", "os.system", "ctypes.")
-_MAX_CPU_S = 60  # for a process whose parent was killed; a living parent kills it at its own time-out
+_MAX_CPU_S = 60  # for a process whose parent was killed, where the system does not end it then (not on Linux)
+_SET_DEATH_SIGNAL = 1  # man 2 prctl: PR_SET_PDEATHSIG
 
 
 async def ask_child(
@@ -25,13 +27,12 @@ async def ask_child(
 ) -> dict[str, Any] | None:
     """What the function `serve` ("module:function") gave `answer`; None if it needed more memory or failed.
 
-    Cancelled, it leaves no process behind.
+    Cancelled, it leaves no process behind. OSError when it could not be started.
     """
     module, _, function = serve.partition(":")
-    code = f"from {module} import {function}; {function}()"
-    # -P: the working folder must not come before the installed packages.
+    code = f"import sys; sys.path += sys.argv[3:]; from {module} import {function}; {function}()"
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-c", code, str(max_memory_bytes)),
+        *(sys.executable, "-I", "-S", "-c", code, str(max_memory_bytes), str(os.getpid()), *_import_path()),
         env=_environment(),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
@@ -80,6 +81,12 @@ def open_modules_only(library: ModuleType) -> None:
 
 
 def _limit_self() -> None:
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)  # a regular expression looks at nothing else
+        if os.getppid() != int(sys.argv[2]):
+            os._exit(1)
     try:
         import resource
     except ImportError:  # Windows has no such limits; the time-out holds there as well
@@ -90,8 +97,17 @@ def _limit_self() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (max_memory_bytes, max_memory_bytes))
 
 
+def _import_path() -> list[str]:
+    """The parent's import path, to come after the standard library, without the working folder: a model may write
+    there, and "json.py" must not be run.
+    """
+    here = os.path.realpath(os.curdir)
+    own = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    return [own, *(path for path in sys.path if path and os.path.realpath(path) != here)]
+
+
 def _environment() -> dict[str, str]:
-    """No secrets and no proxies; the import path, since the parent's may be set from code."""
+    """No secrets and no proxies."""
     kept = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT", "TMPDIR") if name in os.environ}
     few_threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")  # each would reserve memory
-    return kept | few_threads | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
+    return kept | few_threads

@@ -49,14 +49,16 @@ def place_of(root: OpenRoot, path: FilePath, stop: Stop, make_folders: bool) -> 
         raise FileFailed("'.' is the opened folder, not a file; name a file: 'notes.txt'")
     made: list[tuple[int, str]] = []
     with ExitStack() as stack:
-        fd = os.dup(root.fd)
+        with explained(path):
+            fd = os.dup(root.fd)
         stack.callback(os.close, fd)
         try:
             for depth, name in enumerate(path.parts[:-1], 1):
                 folder = FilePath(path.parts[:depth])
                 if make_folders and _make(fd, name, folder):
                     made.append((fd, name))
-                    _sync_folder(fd)
+                    with explained(folder):
+                        _sync_folder(fd)
                 fd = open_folder(fd, name, folder)
                 stack.callback(os.close, fd)
             root.check_place(fd, FilePath(path.parts[:-1]))

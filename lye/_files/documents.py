@@ -55,6 +55,8 @@ async def read_document(
         if not deadline.expired():
             raise
         raise FileFailed(f"{path.shown!r} could not be read within {timeout_s:g} s; use another file") from error
+    except OSError as error:
+        raise FileFailed(f"{path.shown!r} could not be read ({error.strerror}); try again") from error
     if answered is None:  # parsers raise anything, and some are killed: which it was does not matter
         raise FileFailed(
             f"{path.shown!r} could not be read: it is damaged, or needs more than {max_memory_bytes:,} bytes of memory;"

@@ -114,7 +114,8 @@ class OpenRoot:
     @contextmanager
     def folder(self, path: FilePath) -> Iterator[int]:
         """A descriptor of the folder."""
-        fd = os.dup(self.fd)
+        with explained(path):
+            fd = os.dup(self.fd)
         try:
             for depth in range(len(path.parts)):
                 name = path.parts[depth]
@@ -205,7 +206,7 @@ def _working_folder() -> str:
         place = os.getcwd()
     except OSError as error:
         raise FileFailed("the working folder is gone; the developer must start the program in another one") from error
-    if place in {"/", *(str(folder) for folder in _homes())}:
+    if place in _homes():
         raise PathRefused(
             f"the program runs in {place!r}, which is too much to open up unasked;"
             " the developer can name a folder: files_tools('data')"
@@ -213,9 +214,20 @@ def _working_folder() -> str:
     return place
 
 
-def _homes() -> Iterator[Path]:
-    home = Path(absolute(os.path.expanduser("~")))
-    yield from (home, *home.parents)
+def _homes() -> set[str]:
+    """The user's homes, by HOME and by the system's list, links followed, and the folders above them."""
+    homes = {os.path.expanduser("~"), _listed_home()}
+    paths = [Path(place) for home in homes for place in (absolute(home), os.path.realpath(home))]
+    return {"/", *(str(folder) for path in paths for folder in (path, *path.parents))}
+
+
+def _listed_home() -> str:
+    try:
+        import pwd  # not on Windows, where lye can be imported all the same
+
+        return pwd.getpwuid(os.getuid()).pw_dir
+    except (ImportError, KeyError):  # a user by number only, as in containers
+        return "/"
 
 
 def _real_place(fd: int) -> str | None:

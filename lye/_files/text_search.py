@@ -97,6 +97,8 @@ async def search(root: Root, query: Query) -> str:
             f"the regular expression {query.query!r} did not end within {query.timeout_s:g} s; make it simpler"
             " (no repetition within a repetition), narrow it by path or pattern, or search with regex=False"
         ) from error
+    except OSError as error:
+        raise FileFailed(f"the search could not be started ({error.strerror}); try again") from error
     if answered is None:
         raise FileFailed(f"the regular expression {query.query!r} takes too much memory; make it simpler")
     if "failed" in answered:

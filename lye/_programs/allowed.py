@@ -11,9 +11,14 @@ from typing import Self
 
 # Programs one of whose usual arguments is another command, or code: a wildcard would allow everything.
 _LAUNCHERS = """
-    awk busybox chroot command doas docker ed emacs env eval exec fd fdfind find flatpak gawk gdb ionice kubectl less
-    ltrace make man mawk more mysql nawk nice nohup nsenter parallel podman psql rsync run0 script sed setpriv setsid
-    sftp scp sqlite3 ssh stdbuf strace su sudo systemd-run tar time timeout toybox unshare vi view vim watch xargs zip
+    apk apt apt-get aptitude at awk bat batch brew busybox bwrap c++ cc chroot chrt clang cmake command cpio
+    cpulimit crontab ctest dbus-run-session dc direnv dnf doas docker dpkg ed emacs entr env eval ex exec expect
+    fakeroot fd fdfind find firejail flatpak flock ftp fzf g++ gawk gcc gdb gdbserver gnuplot hg hyperfine ionice
+    journalctl kubectl ld less linux32 linux64 lldb ltrace m4 make man mawk meson more mysql nano nawk nc ncat
+    nice ninja nix nix-shell nmap nohup nsenter pacman parallel perf pkexec podman prlimit proot psql rg rlwrap
+    rpm rsh rsync run0 runcon runuser rvim scp screen script sed setarch setpriv setsid sftp snap socat sort split
+    sqlite3 ssh start-stop-daemon stdbuf strace su sudo svn systemctl systemd-run tar taskset time timeout tmux
+    toybox unbuffer unshare valgrind vi view vim vimdiff watch wget xargs xvfb-run yum zip zypper
 """
 # Programs whose first argument chooses what runs: where that is a fixed word and no option, the rest may be open.
 _INTERPRETERS = """
@@ -71,7 +76,7 @@ def _parse(text: str) -> tuple[str, ...]:
 
 def _check_open(text: str, name: str, rest: Sequence[str]) -> None:
     program = name.rpartition("/")[2].lower()
-    names = {program, re.sub(r"[\d.]+(-.*)?$", "", program)}  # "python3.11" is "python"
+    names = {program, re.split(r"[\d.-]", program)[0]}  # "python3.11" is "python", "vim.tiny" "vim"
     if names & set(_LAUNCHERS.split()):
         raise ValueError(
             f"allow entry {text!r} allows every command, for an argument of {program!r} can be one;"

@@ -4,8 +4,21 @@ file open where a process ends in that moment.
 
 from __future__ import annotations
 
+import asyncio
 import os
+import time
 from pathlib import Path
+
+WAIT_S = 20.0
+
+
+async def child_of(module: str) -> int:
+    """One of them, as soon as there is one."""
+    until = time.monotonic() + WAIT_S
+    while not (found := children_of(module)):
+        assert time.monotonic() < until, f"no process serves {module}"
+        await asyncio.sleep(0.01)
+    return found[0]
 
 
 def children_of(module: str) -> list[int]:

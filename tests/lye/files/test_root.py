@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import socket
 import stat
 import threading
@@ -252,10 +253,16 @@ def test_the_working_folder_is_the_one_at_the_call(
     assert read(root, "private.txt") == SECRET
 
 
-@pytest.mark.parametrize("place", ["/", "home", "above the home"])
-def test_a_disk_or_a_home_is_not_opened_unasked(inside: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
-    monkeypatch.setenv("HOME", str(inside / "sub" if place == "above the home" else inside))
-    monkeypatch.chdir("/" if place == "/" else inside)
+@pytest.mark.parametrize("place", ["/", "home", "above the home", "home by a link", "home of the system's list"])
+def test_a_disk_or_a_home_is_not_opened_unasked(
+    inside: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    (tmp_path / "link").symlink_to(inside)
+    listed = pwd.getpwuid(os.getuid()).pw_dir
+    homes = {"above the home": inside / "sub", "home by a link": tmp_path / "link", "home of the system's list": "/opt"}
+    monkeypatch.setenv("HOME", str(homes.get(place, inside)))
+    stands = {"/": "/", "home of the system's list": listed if os.access(listed, os.X_OK) else "/"}
+    monkeypatch.chdir(stands.get(place, inside))
     with pytest.raises(PathRefused, match=r"the developer can name a folder"):
         read(Root.of(".", Secrets(), False), "sub/a.txt")
 

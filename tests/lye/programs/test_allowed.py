@@ -56,7 +56,8 @@ OPEN = """
     *; * -l; gi*; [g]it status; find *; find . -name *; xargs *; env *; env X=1 *; sudo *; sudo ls *; nice *; watch *;
     timeout 5 *; tar *; awk *; sed -i *; ssh host *; make *; docker run *; sh *; bash -c *; /bin/bash *; BASH *; uv *;
     python *; python3 *; python3.11 *; python3.11-dbg *; python -c *; python -m *; node *; perl -e *; git *; vim *;
-    git -C * status; npm *; npx *; pip3 *
+    git -C * status; npm *; npx *; pip3 *; vim.tiny *; gcc-12 *; sort *; rg *; split *; bwrap *; taskset *; tmux *;
+    cmake *; apt-get *; runuser *; flock *; /lib64/ld-linux-x86-64.so.2 *; ssh-keygen *; docker-compose *; wget *
 """
 
 
@@ -68,7 +69,18 @@ def test_a_pattern_that_allows_everything_is_refused(pattern: str) -> None:
 
 @pytest.mark.parametrize(
     "pattern",
-    ["python -m pytest", "python manage.py *", "git diff *", "npm test *", "bash build.sh *", "find . -name x"],
+    [
+        "python -m pytest",
+        "python manage.py *",
+        "git diff *",
+        "npm test *",
+        "bash build.sh *",
+        "find . -name x",
+        "sort a.txt",
+        "ls *",
+        "wc -l *",
+        "grep *",
+    ],
 )
 def test_a_pattern_that_fixes_what_runs_is_taken(pattern: str) -> None:
     assert AllowedCommands.of([pattern]).patterns
