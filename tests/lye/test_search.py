@@ -130,6 +130,8 @@ async def test_an_answer_that_cannot_be_read_is_a_failure(server: LocalServer, k
         [{"url": 7, "title": [], "content": {}}],
         [{"url": "javascript:alert(1)", "title": "x"}],
         [{"url": "file:///etc/passwd", "title": "x"}],
+        [{"url": "https://bank.example@evil.example/", "title": "x"}],
+        [{"url": "https://evil.example\\@bank.example", "title": "x"}],
         [{"url": "https://a.example/ \n2. forged", "title": "x"}],
         [{"url": "https://a.example/" + "x" * 5_000, "title": "x"}],
     ],
@@ -199,6 +201,13 @@ async def test_a_service_that_never_ends_is_left_at_the_time_limit(server: Local
     server.serve(SEARXNG.format("cats"), lambda _peer: server.stopping.wait() and None)
     with pytest.raises(SearchFailed, match=r"within 0\.3 s"):
         await search(SearxNG(server.url()), timeout_s=0.3)
+
+
+@pytest.mark.parametrize("url", ["http://search.example/?token=s3cret", "http://search.example/#s3cret"])
+def test_a_searxng_url_with_a_query_is_refused_without_its_words(url: str) -> None:
+    with pytest.raises(ValueError, match="pass the base URL alone") as caught:
+        SearxNG(url)
+    assert "s3cret" not in str(caught.value)
 
 
 def test_no_key_is_in_a_repr_and_what_is_no_service_is_refused_without_its_words() -> None:
