@@ -215,8 +215,9 @@ async def test_a_cancelled_call_loses_its_page_and_nothing_else(browsing: Browsi
     server.serve("/good", "<p>good</p>")
     await browsing.call("browser_open", "other", url=server.url("/good", SITE))
     task = asyncio.create_task(browsing.call("browser_open", url=server.url(host=SITE)))
-    while not any(request.startswith("GET / ") for request in server.requests):
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(30):
+        while not any(request.startswith("GET / ") for request in server.requests):
+            await asyncio.sleep(0.01)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -258,8 +259,9 @@ async def test_idle_pages_are_closed_and_the_browser_with_the_last(chromium: str
     browsing = Browsing(chromium, Limits(40, 5_000_000, 1 << 30, 2, idle_s=0.4))
     assert "here" in (await browsing.call("browser_open", url=server.url(host=SITE))).content
     assert browsers() > before
-    while browsers() - before:
-        await asyncio.sleep(0.05)
+    async with asyncio.timeout(30):
+        while browsers() - before:
+            await asyncio.sleep(0.05)
     assert "it was idle for" in (await browsing.call("browser_read")).content
     await browsing.thread.close()
 

@@ -420,8 +420,9 @@ async def test_a_cancelled_search_leaves_no_process_and_no_thread_at_work(folder
     (folder / "line.txt").write_text("a" * 60 + "b")
     search_files = {tool.name: tool for tool in files_tools(folder)}["search_files"]
     task = asyncio.create_task(search_files("(a+)+$", regex=True))
-    while not children_of("lye._files.text_search"):
-        await asyncio.sleep(0)
+    async with asyncio.timeout(30):
+        while not children_of("lye._files.text_search"):
+            await asyncio.sleep(0.01)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -433,8 +434,9 @@ async def test_the_searching_process_sees_no_secrets(folder: Path, monkeypatch: 
     (folder / "line.txt").write_text("a" * 60 + "b")
     search_files = {tool.name: tool for tool in files_tools(folder)}["search_files"]
     task = asyncio.create_task(search_files("(a+)+$", regex=True))
-    while not (processes := children_of("lye._files.text_search")):
-        await asyncio.sleep(0)
+    async with asyncio.timeout(30):
+        while not (processes := children_of("lye._files.text_search")):
+            await asyncio.sleep(0.01)
     assert SECRET not in environment_of(processes[0]).values()
     task.cancel()
     await asyncio.wait([task])
