@@ -67,7 +67,7 @@ def image_tools(
     # Twice: of two limits that end together, it would be chance which one speaks.
     maker = MediaModel(model, api_key=api_key, api_base=api_base, timeout_s=2 * timeout_s)
     viewer = MediaModel(vision_model, api_key=api_key, api_base=api_base, timeout_s=2 * timeout_s)
-    fetcher = Fetcher(Rules.of(allow_hosts), timeout_s)
+    fetcher = Fetcher(Rules.of(allow_hosts, factory="image_tools"), timeout_s)
 
     # The prompt leaves for the provider; what comes back is made of it.
     @tool(risk="external", effect="once", touches={"outward"})

@@ -39,6 +39,9 @@ class SearxNG:
 
     def __post_init__(self) -> None:
         parse_url(self.url)  # UrlRefused, a ValueError, says what is wrong
+        if "?" in self.url or "#" in self.url:
+            # Not the value: what stands there is a token mostly, and the model reads the URL in errors.
+            raise ValueError("SearxNG's url holds a ? or #; pass the base URL alone, as in 'http://localhost:8888'")
 
 
 @dataclass(frozen=True)
@@ -152,7 +155,7 @@ def _show(query: str, found: Sequence[Found], count: int) -> str:
     number = 0
     for one in found:
         url = _one_line(one.url, _MAX_URL_CHARS + 1)
-        if not url.startswith(("http://", "https://")) or len(url) > _MAX_URL_CHARS or " " in url:
+        if len(url) > _MAX_URL_CHARS or " " in url or not _is_web(url):
             continue
         number += 1
         lines += [
@@ -165,6 +168,15 @@ def _show(query: str, found: Sequence[Found], count: int) -> str:
     if not lines:
         return f"No results for {query!r}; use other or fewer words."
     return "\n".join([f"Results for {query!r}:", *lines])
+
+
+def _is_web(url: str) -> bool:
+    """Whether it is a URL that `fetch_page` could take, where it leads aside."""
+    try:
+        parse_url(url)
+    except UrlRefused:
+        return False
+    return True
 
 
 def _one_line(text: str, max_chars: int) -> str:

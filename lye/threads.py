@@ -6,10 +6,12 @@ Whose they are is the run's to say, never the model's. How a thread is shown is 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from lye._transcript import NOTE, line, pages, shown_time
 from lye.errors import ThreadStoreNeeded
-from narrator.errors import ThreadNotFound
+from narrator.errors import StoreUnavailable, ThreadNotFound
 from narrator.search import SearchHit
 from narrator.thread import Thread, ThreadSummary
 from narrator.thread_store import ThreadStore
@@ -51,9 +53,10 @@ def thread_tools(*, include_current: bool = False, max_messages: int = MAX_MESSA
             before: To go on: the value that the search before gave
         """
         left_out = None if include_current else ctx.thread_id
-        page = await _store(ctx).search(
-            query, limit=_HITS, before=before, except_thread=left_out, max_messages=max_messages
-        )
+        with _reading():
+            page = await _store(ctx).search(
+                query, limit=_HITS, before=before, except_thread=left_out, max_messages=max_messages
+            )
         found = [*map(_hit, page.hits)] or ["No message has all of these words."]
         more = "; these were all" if page.more is None else f"; for older ones call again with before={page.more!r}"
         return "\n".join([*([NOTE] if page.hits else []), *found, f"({page.searched:,} messages searched{more})"])
@@ -95,7 +98,8 @@ def _store(ctx: ToolContext) -> ThreadStore:
 
 async def _list(store: ThreadStore, left_out: str | None, before: str | None) -> str:
     try:
-        found = await store.list_threads(limit=_LISTED + 2, before=before)  # one more, and the one that is left out
+        with _reading():
+            found = await store.list_threads(limit=_LISTED + 2, before=before)  # one more, and the one left out
     except ThreadNotFound:
         raise _not_found(before or "") from None
     threads = [summary for summary in found if summary.id != left_out]
@@ -108,9 +112,19 @@ async def _list(store: ThreadStore, left_out: str | None, before: str | None) ->
 
 async def _thread(store: ThreadStore, thread_id: str) -> Thread:
     try:
-        return await store.get_thread(thread_id)
+        with _reading():
+            return await store.get_thread(thread_id)
     except ThreadNotFound:
         raise _not_found(thread_id) from None
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """A database that fails is the application's affair: the model does not read its name and address."""
+    try:
+        yield
+    except StoreUnavailable as error:
+        raise StoreUnavailable("earlier conversations cannot be read at present; try again later") from error
 
 
 def _not_found(thread_id: str) -> ThreadNotFound:

@@ -55,8 +55,10 @@ async def pending_calls(
 ) -> list[PendingCall]:
     """See ThreadStore.pending_calls."""
 
+    wanted = thread_id and clean_text(thread_id)
+
     async def work(tx: Transaction, _attempt: int) -> list[Asked]:
-        return await tx.asked(owner, thread_id, limit)
+        return await tx.asked(owner, wanted, limit)
 
     return [_pending(asked) for asked in await backend.run(work, write=False)]
 

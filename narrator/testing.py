@@ -286,6 +286,8 @@ async def a_decision_is_used_once(store: ThreadStore) -> None:
         assert pending.reason == "it is large"
         assert await ann.pending_calls() == await store.pending_calls("t") == [pending]
         assert await bob.pending_calls() == []
+        for nobodys in ("", "t\x00", "t\ud800", "t" * 1_000):
+            assert await store.pending_calls(nobodys) == []
         assert await turn.start_calls("question", ["c"], {"c": "digest"}) == set()
         await _refuses(ApprovalNotFound, bob.decide(pending.id, approved=True))
         await ann.decide(pending.id, approved=True, valid_for=timedelta(microseconds=1))

@@ -18,7 +18,7 @@ from tyler import _output_tool
 from tyler._answer import Answer
 from tyler._daemon_thread import in_daemon_thread
 from tyler._forbidden_calls import refuse_if_forbidden
-from tyler._model_errors import classified
+from tyler._model_errors import _strings, classified
 from tyler._provider_stream import ProviderStream
 from tyler._reasoning import turn_without_thought, with_reasoning
 from tyler._usage import usage_of
@@ -119,7 +119,7 @@ class LitellmModel:
                     yield piece
                 first = await anext(chunks, None)
         except _failures() as error:
-            raise classified(error, self.name, request) from error
+            raise classified(error, self.name, request, self._secrets(request)) from error
         finally:
             await chunks.aclose()
         params = {**self._params, **request.params}
@@ -154,7 +154,7 @@ class LitellmModel:
                     said = ProviderStream(chunks)
                     return chunks, said, await anext(chunks, None)
                 except _failures() as error:
-                    raise classified(error, self.name, request) from error
+                    raise classified(error, self.name, request, self._secrets(request)) from error
         raise AssertionError("tenacity ends by returning or raising")
 
     def _output_tool(self, litellm: ModuleType, provider: str, request: Request) -> str | None:
@@ -164,6 +164,12 @@ class LitellmModel:
         if _output_tool.takes_schema(litellm, self.name, provider, request, self._json_schema):
             return None
         return _output_tool.tool_name(request.tools)
+
+    def _secrets(self, request: Request) -> list[str]:
+        """What was passed to this model and is nobody's to read; providers quote it in their errors."""
+        given = [{"api_key": self._api_key}, self._params, request.params]
+        places = [params.get(name) for params in given for name in ("api_key", "extra_headers", "headers")]
+        return [word for text in _strings(places) for word in {text, text.removeprefix("Bearer ")}]
 
     def _own_params(self, litellm: ModuleType, provider: str, known: Sequence[str]) -> dict[str, Any]:
         """What another model's parameters are good for here."""

@@ -136,7 +136,7 @@ class MediaModel:
         litellm = await _litellm(self.name)
         from tyler._openai_client import Arriving
 
-        hidden = Request([{"role": "user", "content": [said, self._api_key or ""]}])
+        hidden = Request([{"role": "user", "content": said}])
         async for attempt in retrying(_did_not_begin if makes else may_pass):
             with attempt:
                 arriving = Arriving(self.name, max_bytes)
@@ -166,13 +166,14 @@ class MediaModel:
             return arriving.refused
         if arriving.whole:
             return self._broken("gave an answer that cannot be read")
-        typed = classified(error, self.name, hidden)
+        secrets = [self._api_key] if self._api_key else []
+        typed = classified(error, self.name, hidden, secrets)
         if isinstance(typed, ModelKeyError):
             return self._key_error(litellm)
         if isinstance(typed, ModelRefused) and _is_about_content(error):
             return ModelRefused(
                 f"the content rules of model {self.name!r} refuse this; ask for something else: "
-                f"{_reason(str(error), hidden)}"
+                f"{_reason(str(error), hidden, secrets)}"
             )
         return typed
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tyler._retry_after import retry_after_s
@@ -53,12 +53,12 @@ _TELLING = re.compile(r"[\w.@-]*\d[\w.@-]*")  # numbers, passwords, addresses: q
 _KEY = re.compile(r"\b(?:sk|pk|key|gsk|AIza|Bearer)[-_ ][\w*.-]{4,}|[\w-]*\*{3,}[\w-]*")
 
 
-def classified(error: BaseException, name: str, request: Request) -> ModelError:
-    """The typed error; litellm's types alone do not tell, so status, text and causes decide."""
+def classified(error: BaseException, name: str, request: Request, secrets: Sequence[str] = ()) -> ModelError:
+    """The typed error; litellm's types alone do not tell, so status, text and causes decide. No secret is quoted."""
     causes = _causes(error)
     status, text = _status(error, causes), str(error)
     lower = text.lower()
-    reason = _reason(text, request)
+    reason = _reason(text, request, secrets)
     if status in (401, 403) or "missing credentials" in lower or "api_key client option" in lower:
         return ModelKeyError(
             f"the key for model {name!r} is missing or refused; set the provider's variable "
@@ -169,8 +169,8 @@ def _retry_after_s(causes: list[BaseException]) -> float | None:
     return None
 
 
-def _reason(text: str, request: Request) -> str:
-    """The provider's first line, with what it shares with the conversation masked."""
+def _reason(text: str, request: Request, secrets: Sequence[str] = ()) -> str:
+    """The provider's first line, with what it shares with the conversation or the secrets masked."""
     first = _PREFIXES.sub("", next(iter(text.splitlines()), "")).partition(" Original exception:")[0]
     if message := _MESSAGE.search(first):
         first = message[1]
@@ -178,6 +178,7 @@ def _reason(text: str, request: Request) -> str:
     hidden = [False] * len(first)
     texts = [t for t in _strings([m.get("content") for m in request.messages]) if len(t) >= _SHORTEST_TEXT]
     texts += _strings([m.get("tool_calls") for m in request.messages])
+    texts += [secret for secret in secrets if len(secret) >= _SHORTEST_TEXT]
     for start in range(len(first) - _SHORTEST_QUOTE + 1):
         if any(first[start : start + _SHORTEST_QUOTE] in text for text in texts):
             hidden[start : start + _SHORTEST_QUOTE] = [True] * _SHORTEST_QUOTE

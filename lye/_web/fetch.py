@@ -193,7 +193,7 @@ def _header(response: httpcore.Response, name: bytes) -> str:
 def _accept(response: httpcore.Response, target: Target, max_bytes: int) -> Answer:
     what = repr(str(target))
     status = response.status
-    if not 200 <= status < 300:
+    if not 200 <= status < 300 or status == HTTPStatus.PARTIAL_CONTENT:  # a part is never asked for
         known = {known.value: f" ({known.phrase})" for known in HTTPStatus}
         message = f"{what} answered {status}{known.get(status, '')}; check the URL or use another one"
         raise FetchFailed(message, status)

@@ -233,7 +233,17 @@ async def test_an_image_at_a_place_that_is_not_public_is_not_fetched(server: Loc
     assert result.failed
     assert words in result.content
     assert "s3cret" not in result.content
+    assert "image_tools(allow_hosts=[...])" in result.content or "did not give it" in result.content
     assert len(server.requests) == 1
+
+
+async def test_what_logs_say_of_a_refused_place_names_the_image_tools(server: LocalServer) -> None:
+    server.serve(IMAGES, url_answer("http://10.0.0.5/image"), headers=JSON)
+    store = await attached()
+    generate, _ = image_tools(**settings(server))  # type: ignore[arg-type]
+    with pytest.raises(MediaFailed) as caught:
+        await generate.call('{"prompt": "x"}', ToolContext("t", None, "c", "k", file_store=store.file_store))
+    assert "image_tools(allow_hosts=['10.0.0.5'])" in str(caught.value.__cause__)
 
 
 async def test_an_image_on_an_opened_host_is_fetched_without_the_key(server: LocalServer) -> None:

@@ -390,8 +390,10 @@ async def test_a_dead_database_is_no_empty_answer(tmp_path: Any) -> None:
         (tmp_path / "gone.db").unlink()
         ctx = context(store, "ann")
         for action in (list_threads(ctx), search_threads(ctx, "order"), read_thread(ctx, "ann-order")):
-            with pytest.raises(StoreUnavailable):
+            with pytest.raises(StoreUnavailable, match="cannot be read at present; try again later") as caught:
                 await action
+            assert "gone" not in str(caught.value)
+            assert "gone.db" in str(caught.value.__cause__)
 
 
 def test_they_only_read_and_what_they_bring_is_private_and_untrusted() -> None:

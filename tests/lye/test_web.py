@@ -166,8 +166,9 @@ async def test_a_cancelled_download_leaves_no_temporary_file_and_no_connection(
     server.serve("/", endless)
     async with await FileStore.create() as store:
         task = asyncio.create_task(call(LOCAL, "download_file", store, url=server.url()))
-        while not any(path.stat().st_size for path in tmp_path.iterdir()):  # noqa: ASYNC240 - quick, and a test
-            await asyncio.sleep(0)
+        async with asyncio.timeout(30):
+            while not any(path.stat().st_size for path in tmp_path.iterdir()):  # noqa: ASYNC240 - quick, and a test
+                await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

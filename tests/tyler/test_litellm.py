@@ -199,6 +199,27 @@ async def test_what_is_refused_is_never_tried_again(
     assert "sk-abcdef" not in str(caught)
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"api_key": "hush"},
+        {"api_key": "correct horse battery"},
+        {"model_params": {"api_key": "Zx91/w+4=="}},
+        {"model_params": {"extra_headers": {"X-Token": "Bearer letmein"}}},
+    ],
+    ids=["short", "words", "a parameter", "a header"],
+)
+async def test_a_given_key_of_any_form_is_in_no_error(model_server: ModelServer, settings: dict[str, Any]) -> None:
+    model_server.api_key = None
+    quoted = "hush, correct horse battery, Zx91/w+4==, letmein are wrong"
+    model_server.reply(status=400, error=f"Keys {quoted}")
+    caught = await refused(ModelRefused, model_server, 1, **settings)
+    secret = str(settings).split("'")[-2].removeprefix("Bearer ")
+    assert secret in quoted
+    assert secret not in str(caught)
+    assert "are wrong" in str(caught)
+
+
 async def test_the_providers_reason_is_shown(model_server: ModelServer) -> None:
     model_server.reply(status=400, error="Unsupported parameter: 'temperature'")
     caught = await refused(ModelRefused, model_server, 1)

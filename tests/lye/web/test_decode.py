@@ -81,9 +81,9 @@ async def test_a_damaged_or_cut_body_is_an_error_not_a_short_page(encoding: str,
         await decoded(body, encoding)
 
 
-@pytest.mark.parametrize("encode", [gzip.compress, zlib.compress, raw_deflate])
+@pytest.mark.parametrize("encode", [gzip.compress, raw_deflate])
 async def test_a_bomb_stops_at_the_limit_with_little_memory(encode: object) -> None:
-    bomb = encode(bytes(100_000_000))  # type: ignore[operator]
+    bomb = encode(bytes(30_000_000))  # type: ignore[operator]
     tracemalloc.start()
     try:
         with pytest.raises(FetchFailed, match="limit of 1,000,000 bytes"):

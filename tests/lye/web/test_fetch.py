@@ -219,6 +219,12 @@ async def test_only_the_five_redirect_codes_lead_elsewhere(server: LocalServer, 
     assert len(server.requests) == 1
 
 
+async def test_a_part_that_nobody_asked_for_is_no_answer(server: LocalServer) -> None:
+    server.serve("/", "half", status="206 Partial Content", headers="Content-Range: bytes 0-3/8")
+    with pytest.raises(FetchFailed, match="answered 206"):
+        await fetch(LOCAL, server.url())
+
+
 async def test_a_redirects_own_body_is_not_read(server: LocalServer) -> None:
     def endless() -> Iterator[bytes]:
         while not server.stopping.is_set():

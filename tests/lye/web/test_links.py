@@ -94,3 +94,11 @@ async def test_a_large_pages_links_come_from_the_process_too() -> None:
 def test_what_is_not_html_has_no_list_of_links() -> None:
     with pytest.raises(FetchFailed, match="call with links=false"):
         read_page(b"{}", "application/json", URL, links=True)
+
+
+@pytest.mark.parametrize(
+    "href", ["/" + "a" * 1_980, "/" + "\u00e4" * 700, "/" + "../" * 700 + "x"], ids=["joined", "encoded", "as written"]
+)
+def test_addresses_that_are_long_in_any_form_are_left_out(href: str) -> None:
+    page = f"<a href='{href}'>long</a><a href='/b'>b</a>"
+    assert read_links(page, "https://docs.example/a") == "1. [b](https://docs.example/b)"

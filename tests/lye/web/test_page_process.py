@@ -52,8 +52,9 @@ async def test_the_process_sees_no_secrets(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("OPENAI_API_KEY", "hunter2")
     task = asyncio.create_task(read_page_aside(POISON, "text/html", URL))
     try:
-        while not (children := children_of("lye._web.page_process")):
-            await asyncio.sleep(0)
+        async with asyncio.timeout(30):
+            while not (children := children_of("lye._web.page_process")):
+                await asyncio.sleep(0.01)
         assert "hunter2" not in environment_of(children[0]).values()
     finally:
         task.cancel()

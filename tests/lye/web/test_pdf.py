@@ -50,7 +50,7 @@ async def test_text_comes_page_by_page_with_the_title() -> None:
     assert shown == f"Title: A report\nURL: {URL}\n\n## Page 1\n\nHello\n\n## Page 3\n\nWorld"
 
 
-@pytest.mark.parametrize("content_type", ["", "application/octet-stream"])
+@pytest.mark.parametrize("content_type", ["", pytest.param("application/octet-stream", marks=pytest.mark.deep)])
 async def test_a_pdf_is_known_by_its_look(content_type: str) -> None:
     assert "Hello" in await read(pdf(words("Hello")), content_type)
 
@@ -85,7 +85,13 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
 }
 
 
-@pytest.mark.parametrize("make", HOSTILE.values(), ids=HOSTILE.keys())
+RARE = ("cut", "no pages", "bomb within a bomb", "arrays without end")  # each starts a process
+
+
+@pytest.mark.parametrize(
+    "make",
+    [pytest.param(make, id=name, marks=[pytest.mark.deep] * (name in RARE)) for name, make in HOSTILE.items()],
+)
 async def test_a_hostile_pdf_is_a_failure_that_names_the_other_tool(make: Callable[[], bytes]) -> None:
     with pytest.raises(FetchFailed, match="download_file"):
         await read(make())
