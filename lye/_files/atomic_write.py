@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
-from lye._files.errors import explained
+from lye._files.errors import explained, failure
 from lye._files.path import FilePath
 from lye._files.root import OpenRoot, open_folder
 from lye._files.stoppable import Stop
@@ -163,7 +163,9 @@ def _lock(fd: int, path: FilePath, stop: Stop) -> None:
         except OSError as error:
             if error.errno in _NO_LOCKS:
                 return None
-            if error.errno not in _TAKEN or time.monotonic() > deadline:
+            if error.errno not in _TAKEN:
+                raise failure(error, path) from error
+            if time.monotonic() > deadline:
                 raise FileFailed(
                     f"{path.shown!r} was not written: others have been writing in its folder for {_LOCK_WAIT_S:g} s;"
                     " try again"

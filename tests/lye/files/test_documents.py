@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
+import os
+import subprocess
+import sys
 import time
 import zipfile
 import zlib
@@ -44,6 +48,8 @@ IMAGE = (
     '<a:blip r:link="rId9" xmlns:r="http://schemas.openxmlformats.org/officeDocument/2006/relationships"/>'
     "</pic:blipFill></pic:pic></a:graphicData></a:graphic></wp:inline></w:drawing>"
 )
+
+ROOT = Path(__file__).parents[3]
 
 
 def pdf(*streams: bytes, filters: str = "") -> bytes:
@@ -160,7 +166,6 @@ async def test_a_document_cannot_bring_in_other_files_as_entities(tmp_path: Path
 
 
 HOSTILE: dict[str, tuple[str, Callable[[], bytes]]] = {
-    "zip bomb": ("a.docx", lambda: docx("x", zeros=250_000_000)),
     "entities that grow": (
         "a.docx",
         lambda: docx(
@@ -188,7 +193,7 @@ HOSTILE: dict[str, tuple[str, Callable[[], bytes]]] = {
 }
 
 
-ALWAYS = ("zip bomb", "a PDF that is cut", "a PDF in a circle")
+ALWAYS = ("another kind of document", "a PDF that is cut", "a PDF in a circle")
 
 
 @pytest.mark.parametrize(
@@ -210,6 +215,29 @@ async def test_hostile_documents_end_in_words_within_the_limits(
     assert result.failed
     assert "use another file" in result.content
     assert children_of("lye._files.documents") == []
+
+
+@needs_markitdown
+async def test_a_document_that_would_be_huge_is_not_unpacked(tmp_path: Path) -> None:
+    text = await read(tmp_path, "a.docx", docx("x", zeros=201_000_000))
+    assert "unpacked it is over 200,000,000 bytes" in text
+
+
+def test_the_reading_process_opens_no_other_file(tmp_path: Path) -> None:
+    (tmp_path / "outside.txt").write_text("hunter2")
+    code = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from lye._files.documents import serve
+serve()
+print(open({str(tmp_path / "outside.txt")!r}).read())
+"""
+    question = json.dumps({"kind": ".pdf"}).encode() + b"\n" + pdf(line("Hello"))
+    arguments = [sys.executable, "-c", code, str(1 << 30), str(os.getpid())]
+    done = subprocess.run(arguments, input=question, capture_output=True, check=False)
+    assert b"Hello" in done.stdout
+    assert b"hunter2" not in done.stdout + done.stderr
+    assert done.returncode == 1
 
 
 async def test_a_document_that_takes_too_long_is_ended(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import resource
 import shutil
 import stat
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -309,3 +310,46 @@ async def test_a_folder_swapped_for_a_link_never_leads_a_write_out(folder: Path,
         worker.join()
     assert everything_in(tmp_path / "outside") == {"private.txt": b"private", "w.txt": b"0"}
     assert {result.failed for result in results} == {True, False}
+
+
+WRITES = """
+import sys
+sys.path.insert(0, {root!r})
+from lye import files_tools
+import asyncio
+write_file = files_tools(sys.argv[1], write=True)[3]
+try:
+    asyncio.run(write_file("a.txt", "new" * 1_000))
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+DISK_FAULTS = {
+    "not-synced": ("fsync:error=EIO", "FileFailed 'a.txt' could not be used (Input/output error)"),
+    "killed-in-the-rename": ("renameat:signal=SIGKILL", ""),
+    "full-in-the-rename": ("renameat:error=ENOSPC", "FileFailed 'a.txt' was not written, the disk is full"),
+    "no-lock": ("flock:error=EIO", "FileFailed 'a.txt' could not be used (Input/output error)"),
+    "mode-not-kept": ("fchmod:error=EIO", "FileFailed 'a.txt' could not be used (Input/output error)"),
+}
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace, which injects the faults, is not installed")
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        pytest.param(*case, id=kind, marks=[] if kind in ("not-synced", "killed-in-the-rename") else [pytest.mark.deep])
+        for kind, case in DISK_FAULTS.items()
+    ],
+)
+def test_a_disk_that_fails_leaves_the_old_file(tmp_path: Path, fault: str, said: str) -> None:
+    (tmp_path / "a.txt").write_text("old")
+    trace = ["strace", "-f", "-qq", "-o", os.devnull, "-e", f"trace={fault.partition(':')[0]}", "-e", f"inject={fault}"]
+    code = WRITES.format(root=str(Path(__file__).parents[3]))
+    done = subprocess.run(
+        [*trace, sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    if "ptrace" in done.stderr:
+        pytest.skip("strace may not trace here")
+    assert done.stdout.startswith(said)
+    left = [path for path in tmp_path.iterdir() if not path.name.startswith(".lye-")]
+    assert (left, left[0].read_text()) == ([tmp_path / "a.txt"], "old")
+    assert len(list(tmp_path.iterdir())) == (2 if "SIGKILL" in fault else 1)
