@@ -425,7 +425,7 @@ async def test_two_reports_on_one_ticket_are_both_kept(page: Page, model_server:
     (summary,) = await agent.thread_store.list_threads(metadata={"customer_id": "cust-789", "status": "open"})
     assert summary.id == "ticket-12345"
     offered = [tool["function"]["name"] for tool in model_server.requests[0].body["tools"]]
-    assert offered == ["fetch_page", "download_file"]
+    assert offered == ["fetch_page", "download_file", "search_web"]
     assert (folder / "support_files").is_dir()
 
 
