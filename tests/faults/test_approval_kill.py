@@ -6,6 +6,8 @@ import signal
 from itertools import count
 from pathlib import Path
 
+import pytest
+
 from narrator import ThreadStore
 from tests.faults.conversation import Journal, opened
 from tests.faults.processes import Worker
@@ -15,10 +17,11 @@ from tyler._tool_calls import UNKNOWN_OUTCOME
 from tyler.wire import to_chat
 
 
-async def test_killed_at_any_instant_a_decision_is_kept_and_used_once(database: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("step", [2, pytest.param(1, marks=pytest.mark.deep)])  # 2: on one side of each COMMIT
+async def test_killed_at_any_instant_a_decision_is_kept_and_used_once(database: str, tmp_path: Path, step: int) -> None:
     async with opened(database, tmp_path / "files"):
         pass  # the tables
-    for fatal in count(1):
+    for fatal in count(1, step):
         here = tmp_path / f"{fatal}"
         here.mkdir()
         with Worker(approve_and_go_on, database, here, fatal) as worker:

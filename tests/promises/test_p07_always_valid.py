@@ -19,7 +19,7 @@ from tyler.context import SUMMARIES, Summary, with_summary
 from tyler.testing import ScriptedModel
 from tyler.wire import NO_RESULT, to_chat, valid_chat
 
-NORMAL, DEEP = 2_000, 100_000
+NORMAL, DEEP = 1_000, 100_000
 SETTINGS: dict[str, Any] = {
     "deadline": None,
     "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large],
@@ -191,7 +191,7 @@ async def test_an_answer_put_in_by_hand_behind_open_calls_is_answered_once(with_
 any_thread = st.lists(messages, min_size=1, max_size=8) | broken_groups()
 
 
-@settings(max_examples=300, **SETTINGS)
+@settings(max_examples=150, **SETTINGS)
 @given(any_thread, st.sampled_from([0, 0, 1, 8]), st.booleans())
 def test_any_thread_is_answered(thread: list[Message], interrupted: int, with_store: bool) -> None:
     asyncio.run(check_any_thread_is_answered(thread, interrupted, with_store))
@@ -243,7 +243,7 @@ def valid_histories(draw: st.DrawFn) -> list[dict[str, Any]]:
 json_values_of_text = said | st.integers() | st.lists(said, max_size=2)
 
 
-@settings(max_examples=500, **SETTINGS)
+@settings(max_examples=250, **SETTINGS)
 @given(valid_histories())
 def test_a_valid_history_passes_through_unchanged(chats: list[dict[str, Any]]) -> None:
     assert refusals(chats) == []
@@ -306,7 +306,7 @@ def missing_results(chats: list[dict[str, Any]]) -> int:
     return sum(chat.get("content") == NO_RESULT for chat in valid_chat(chats))
 
 
-@pytest.mark.parametrize("examples", [300, pytest.param(20_000, marks=pytest.mark.deep)])
+@pytest.mark.parametrize("examples", [150, pytest.param(20_000, marks=pytest.mark.deep)])
 def test_wherever_old_messages_are_left_out_the_request_is_valid_and_no_call_loses_its_result(examples: int) -> None:
     """With a summary, or without one: at every place where a thread may be cut."""
 

@@ -585,7 +585,7 @@ MESSAGES = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(MESSAGES)
 def test_any_history_is_replayed_as_it_is_recorded(messages: list[Message]) -> None:
     """Whatever is in it: with tools that take everything, nothing is different, and all of it is asked for."""

@@ -376,7 +376,8 @@ async def test_a_lower_limit_of_the_program_itself_stands(tmp_path: Path) -> Non
 @linux_only
 async def test_no_signal_is_ignored(tmp_path: Path, marked: Marked) -> None:
     ended = await run_shell("grep SigIgn /proc/self/status", tmp_path, marked)
-    assert ended.stdout == "SigIgn:\t0000000000000000\n"
+    ignored = int(ended.stdout.removeprefix("SigIgn:"), 16)
+    assert ignored & ~(0b11 << 31) == 0  # 32 and 33 are the C library's own, which no program can set
 
 
 @linux_only
