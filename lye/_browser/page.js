@@ -2,7 +2,7 @@
 //   read:<first free number>   one detached element whose text is what a person sees of the document, as JSON
 //   ref:<e7>                   the element that a reading named so, while it is in the document
 //   size                       one detached element whose text is "width height" of the whole document
-// JSON: {title, items, next, cut}; items are [kind, ...]: text [t, words], break [b, mark], element [e, ref, role,
+// JSON: {title, items, next, cut, fonts}; items are [kind, ...]: text [t, words], break [b, mark], element [e, ref, role,
 // name, value], frame [f, ref].
 (() => {
   const MAX_NODES = 40000, MAX_CHARS = 300000, MAX_ELEMENTS = 2000, MAX_MS = 4000, MAX_DEPTH = 400;
@@ -220,7 +220,8 @@
     const reading = new Reading(first);
     for (const [ref, element] of elementOf) if (!element.isConnected) elementOf.delete(ref);
     if (document.body) reading.walk(document.body, 0);
-    return JSON.stringify({ title: short(document.title, 300), items: reading.items, next: reading.next, cut: reading.cut });
+    const fonts = new OffscreenCanvas(1, 1).getContext('2d').measureText('x').width > 0;
+    return JSON.stringify({ title: short(document.title, 300), items: reading.items, next: reading.next, cut: reading.cut, fonts });
   }
 
   return {

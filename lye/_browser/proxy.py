@@ -149,7 +149,13 @@ class Proxy:
             await asyncio.gather(out, back, return_exceptions=True)
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while piece := await asyncio.wait_for(reader.read(_PIECE_BYTES), _IDLE_S):
+        while True:
+            async with asyncio.timeout(
+                _IDLE_S
+            ):  # not wait_for, which can swallow close()'s cancellation in Python 3.11
+                piece = await reader.read(_PIECE_BYTES)
+            if not piece:
+                return
             self._count(piece)
             writer.write(piece)
             await writer.drain()
@@ -158,7 +164,8 @@ class Proxy:
         """The answer, marked as the last one of this connection."""
         head = b"HTTP/1.1 1"
         while head[8:10] == b" 1":  # interim answers are not passed on
-            head = await asyncio.wait_for(far_reader.readuntil(b"\r\n\r\n"), _IDLE_S)
+            async with asyncio.timeout(_IDLE_S):
+                head = await far_reader.readuntil(b"\r\n\r\n")
             self._count(head)
         status, _, rest = head.partition(b"\r\n")
         if not re.match(rb"HTTP/1\.[01] [2-5]\d\d", status):

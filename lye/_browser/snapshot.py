@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lye._clean import clean
 from lye._web.page import Page
+from lye.errors import BrowserFailed
 
 if TYPE_CHECKING:
     from playwright.async_api import Frame
@@ -60,6 +61,11 @@ class _Reader:
     async def read(self, frame: Frame, depth: int) -> str:
         """Add the document's text; its title."""
         found: dict[str, Any] = json.loads(await frame.text_content(f"lye=read:{self.next_number}") or "{}")
+        if not found["fonts"]:  # text takes no place, and would be taken for hidden
+            raise BrowserFailed(
+                "the browser has no fonts, and shows no text; the developer can install some (on Debian:"
+                " apt install fonts-liberation)"
+            )
         self.next_number = int(found["next"])
         self.cut = self.cut or bool(found["cut"])
         for kind, *item in found["items"]:

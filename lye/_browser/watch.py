@@ -63,7 +63,8 @@ class Watch:
     async def wait_for_error_page(self) -> None:
         """Chromium shows it a moment after a failure is known. A navigation in between would be cut off by it."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._error_page.wait(), _ERROR_PAGE_S)
+            async with asyncio.timeout(_ERROR_PAGE_S):
+                await self._error_page.wait()
 
     async def settle(self) -> None:
         """Wait until nothing has been loaded for a moment, at most three seconds: pages fill themselves by script."""

@@ -25,6 +25,7 @@ for (const [name, out] of Object.entries(parts))
   fs.createReadStream(from + '/' + name).pipe(zlib.createBrotliDecompress())
     .pipe(fs.createWriteStream(to + '/' + out, { mode: 0o755 }));
 """
+FONTS = "<fontconfig><dir>{home}/fonts</dir><cachedir>{home}/cache</cachedir></fontconfig>"
 TRIAL = """
 import os, sys
 from playwright.sync_api import sync_playwright
@@ -81,6 +82,8 @@ def install(home: Path) -> str:
             folder = Path(temporary, "chromium")
             folder.mkdir()
             fill(folder)
+            fonts = FONTS.format(home=home)
+            (folder / "fonts.conf").write_text(fonts, encoding="utf-8")  # without a font no text has any place
             with suppress(OSError):  # another test run was faster
                 folder.rename(home)
     except subprocess.TimeoutExpired:

@@ -76,6 +76,24 @@ async def test_a_missing_program_is_named_with_what_installs_it() -> None:
     assert "playwright install chromium" in message
 
 
+async def test_without_fonts_the_error_says_so(chromium: str, tmp_path: Path, server: LocalServer) -> None:
+    """Text that no font can draw takes no place, and would look hidden."""
+    (tmp_path / "fonts.conf").write_text("<fontconfig></fontconfig>", encoding="utf-8")
+    program = tmp_path / "chromium"
+    program.write_text(
+        f'#!/bin/sh\nexport FONTCONFIG_FILE={tmp_path}/fonts.conf\nexec {chromium} "$@"\n', encoding="utf-8"
+    )
+    program.chmod(0o755)
+    server.serve("/", "<p>here</p>")
+    browsing = Browsing(str(program))
+    try:
+        opened = await browsing.call("browser_open", url=server.url(host=SITE))
+        assert opened.failed
+        assert "apt install fonts-liberation" in opened.content
+    finally:
+        await browsing.thread.close()
+
+
 LIBRARY = "chromium: error while loading shared libraries: libnss3.so: cannot open shared object file"
 # Chromium's own words: where an account may not make user namespaces, with its helper missing or unfit, in a container.
 NO_SANDBOX = {
@@ -204,7 +222,7 @@ def test_a_program_that_ends_or_is_killed_leaves_no_browser(
     ) as program:
         assert program.stdout is not None
         assert program.stderr is not None
-        assert program.stdout.readline() == "here\n", program.stderr.read()
+        assert program.stdout.readline() == "here\n"
         started = processes_of(program.pid)
         assert program.stdout.readline() == "here\n"
         if how == "wait":

@@ -185,3 +185,17 @@ async def test_closing_ends_what_is_open(proxy: Proxy, server: LocalServer) -> N
     await proxy.close()
     assert await asking in (b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\n\r\n", b"", b"(reset)")
     assert server.stopping.is_set() is False  # it was the proxy that ended it
+
+
+async def test_closing_ends_what_never_stops_sending(server: LocalServer) -> None:
+    """Data that comes in the moment of the cancellation must not outlive it."""
+    server.serve("/endless", (b"x" * 1_000 for _ in range(100_000_000)))
+    proxy = Proxy(OPENED)
+    await proxy.start()
+    proxy.allow(1 << 40)
+    asking = asyncio.create_task(ask(proxy, get(server.url("/endless"))))
+    async with asyncio.timeout(10):
+        while proxy.bytes_left > (1 << 40) - 500_000:
+            await asyncio.sleep(0)
+        await proxy.close()
+        await asking
