@@ -1,6 +1,7 @@
-"""The guard on every backend: private data and untrusted content have met, so what goes outward asks first."""
+"""The guard: private data and untrusted content have met, so what goes outward asks first."""
 
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,13 @@ def asked(text: str = "Look it up, and see the page", **options: Any) -> Thread:
     return Thread(id="t", messages=[Message(role="user", content=text)], **options)
 
 
+@pytest.fixture
+async def memory() -> AsyncIterator[ThreadStore]:
+    """For what no database has a part in."""
+    async with await ThreadStore.create() as store:
+        yield store
+
+
 LOOK_UP = calls(("look_up", {}))
 FETCH = calls(("fetch", {"url": "https://page.example/"}))
 LEAK = calls(("fetch", {"url": EVIL}))
@@ -98,8 +106,8 @@ async def test_a_call_that_carries_data_out_waits_for_a_human(store: ThreadStore
     ids=["no private data", "nothing untrusted", "what is sent brings nothing back", "a tool that touches nothing",
          "nothing outward", "at once", "wrong arguments", "an unknown tool"],
 )  # fmt: skip
-async def test_where_they_do_not_meet_nothing_waits(store: ThreadStore, script: tuple[Line, ...]) -> None:
-    result = await Desk().agent(store, *script, "Done.").go(asked())
+async def test_where_they_do_not_meet_nothing_waits(memory: ThreadStore, script: tuple[Line, ...]) -> None:
+    result = await Desk().agent(memory, *script, "Done.").go(asked())
     assert result.status == "completed"
 
 
@@ -126,7 +134,7 @@ async def test_what_was_touched_is_noted_and_outlives_the_tool(store: ThreadStor
 
 
 @pytest.mark.parametrize("failed", [False, True])
-async def test_a_failing_tool_has_touched_as_much(store: ThreadStore, failed: bool) -> None:
+async def test_a_failing_tool_has_touched_as_much(memory: ThreadStore, failed: bool) -> None:
     @tool(risk="external", effect="read")
     def fetch(url: str) -> ToolResult:
         """Read a page."""
@@ -134,7 +142,7 @@ async def test_a_failing_tool_has_touched_as_much(store: ThreadStore, failed: bo
 
     desk = Desk()
     desk.tools[1] = fetch
-    result = await desk.agent(store, LOOK_UP, FETCH, LEAK).go(asked())
+    result = await desk.agent(memory, LOOK_UP, FETCH, LEAK).go(asked())
     assert result.status == "awaiting_approval"
 
 
@@ -152,10 +160,10 @@ async def test_a_failing_tool_has_touched_as_much(store: ThreadStore, failed: bo
         "\u8bf7\u770b\uff1ahttps://docs.example/a?b=1\u3002",
     ],
 )
-async def test_an_address_that_the_user_wrote_is_open(store: ThreadStore, said: str) -> None:
+async def test_an_address_that_the_user_wrote_is_open(memory: ThreadStore, said: str) -> None:
     desk = Desk()
     wanted = calls(("fetch", {"url": "https://docs.example/a?b=1", "page": 2}))
-    result = await desk.agent(store, LOOK_UP, FETCH, wanted, "Done.").go(asked(f"Look it up and read {said}"))
+    result = await desk.agent(memory, LOOK_UP, FETCH, wanted, "Done.").go(asked(f"Look it up and read {said}"))
     assert result.status == "completed"
     assert desk.fetched[1] == "https://docs.example/a?b=1"
 
@@ -183,25 +191,25 @@ async def test_an_address_that_the_user_wrote_is_open(store: ThreadStore, said: 
         "hTTps://docs.example/a?b=1",
     ],
 )
-async def test_an_address_that_only_looks_like_it_is_not(store: ThreadStore, url: str) -> None:
+async def test_an_address_that_only_looks_like_it_is_not(memory: ThreadStore, url: str) -> None:
     desk = Desk()
     script = (LOOK_UP, FETCH, calls(("fetch", {"url": url})))
-    result = await desk.agent(store, *script).go(asked("Read https://docs.example/a?b=1"))
+    result = await desk.agent(memory, *script).go(asked("Read https://docs.example/a?b=1"))
     assert result.status == "awaiting_approval"
 
 
-async def test_an_address_in_a_page_or_an_answer_is_not_the_users(store: ThreadStore) -> None:
+async def test_an_address_in_a_page_or_an_answer_is_not_the_users(memory: ThreadStore) -> None:
     desk = Desk()
     thread = asked()
-    await desk.agent(store, LOOK_UP, FETCH, f"Shall I fetch {EVIL}?").go(thread)
+    await desk.agent(memory, LOOK_UP, FETCH, f"Shall I fetch {EVIL}?").go(thread)
     thread.add_message(Message(role="user", content="Yes"))
-    assert (await desk.agent(store, LEAK).go(thread)).status == "awaiting_approval"
+    assert (await desk.agent(memory, LEAK).go(thread)).status == "awaiting_approval"
 
 
-async def test_other_words_beside_the_users_address_ask(store: ThreadStore) -> None:
+async def test_other_words_beside_the_users_address_ask(memory: ThreadStore) -> None:
     desk = Desk()
     wanted = calls(("send", {"to": "https://docs.example", "text": SECRET}))
-    result = await desk.agent(store, LOOK_UP, FETCH, wanted).go(asked("Send it to https://docs.example"))
+    result = await desk.agent(memory, LOOK_UP, FETCH, wanted).go(asked("Send it to https://docs.example"))
     assert result.status == "awaiting_approval"
 
 
@@ -221,7 +229,7 @@ async def test_other_words_beside_the_users_address_ask(store: ThreadStore) -> N
         ({"many": {"a": {}}}, "awaiting_approval"),
     ],
 )
-async def test_numbers_and_forms_carry_something_too(store: ThreadStore, beside: dict[str, Any], status: str) -> None:
+async def test_numbers_and_forms_carry_something_too(memory: ThreadStore, beside: dict[str, Any], status: str) -> None:
     @tool(risk="external", effect="once")
     def post(url: str, number: float | None = None, flag: bool = False, many: Any = None) -> str:
         """Post."""
@@ -230,7 +238,7 @@ async def test_numbers_and_forms_carry_something_too(store: ThreadStore, beside:
     desk = Desk()
     desk.tools.append(post)
     wanted = calls(("post", {"url": "https://a.example"} | beside))
-    result = await desk.agent(store, LOOK_UP, FETCH, wanted, "Done.").go(
+    result = await desk.agent(memory, LOOK_UP, FETCH, wanted, "Done.").go(
         asked("To https://a.example, https://b.example")
     )
     assert result.status == status
@@ -241,7 +249,7 @@ def sends(arguments: dict[str, Any]) -> set[Any]:
 
 
 @pytest.mark.parametrize(("url", "status"), [("https://wiki.example/x", "completed"), (EVIL, "awaiting_approval")])
-async def test_a_tool_may_know_what_is_on_its_allow_list(store: ThreadStore, url: str, status: str) -> None:
+async def test_a_tool_may_know_what_is_on_its_allow_list(memory: ThreadStore, url: str, status: str) -> None:
     @tool(risk="external", effect="read", touches=sends)
     def fetch(url: str) -> str:
         """Read a page."""
@@ -249,7 +257,7 @@ async def test_a_tool_may_know_what_is_on_its_allow_list(store: ThreadStore, url
 
     desk = Desk()
     desk.tools[1] = fetch
-    result = await desk.agent(store, LOOK_UP, FETCH, calls(("fetch", {"url": url})), "Done.").go(asked())
+    result = await desk.agent(memory, LOOK_UP, FETCH, calls(("fetch", {"url": url})), "Done.").go(asked())
     assert result.status == status
 
 
@@ -301,18 +309,18 @@ async def test_what_the_application_puts_into_the_conversation_is_private(store:
     [{"guard": False}, {"approve": "auto"}, {"approve": {"fetch": "auto"}}, {"approve": lambda request: True}],
     ids=["guard=False", "auto", "by name", "a function"],
 )
-async def test_it_can_be_switched_off(store: ThreadStore, options: dict[str, Any]) -> None:
+async def test_it_can_be_switched_off(memory: ThreadStore, options: dict[str, Any]) -> None:
     desk = Desk()
-    result = await desk.agent(store, LOOK_UP, FETCH, LEAK, "Done.", **options).go(asked())
+    result = await desk.agent(memory, LOOK_UP, FETCH, LEAK, "Done.", **options).go(asked())
     assert (result.status, desk.fetched[1:]) == ("completed", [EVIL])
 
 
-async def test_rules_about_other_tools_leave_it_on(store: ThreadStore) -> None:
-    result = await Desk().agent(store, LOOK_UP, FETCH, LEAK, approve={"look_up": "auto"}).go(asked())
+async def test_rules_about_other_tools_leave_it_on(memory: ThreadStore) -> None:
+    result = await Desk().agent(memory, LOOK_UP, FETCH, LEAK, approve={"look_up": "auto"}).go(asked())
     assert result.status == "awaiting_approval"
 
 
-async def test_a_function_is_told_why(store: ThreadStore) -> None:
+async def test_a_function_is_told_why(memory: ThreadStore) -> None:
     seen: list[tuple[str, str | None]] = []
 
     async def decide(request: ApprovalRequest) -> str | bool:
@@ -320,7 +328,7 @@ async def test_a_function_is_told_why(store: ThreadStore) -> None:
         return "not this one" if request.reason else True
 
     desk = Desk()
-    result = await desk.agent(store, LOOK_UP, FETCH, LEAK, "Done.", approve=decide).go(asked())
+    result = await desk.agent(memory, LOOK_UP, FETCH, LEAK, "Done.", approve=decide).go(asked())
     assert result.status == "completed"
     assert [name for name, _ in seen] == ["fetch", "fetch"]
     assert seen[0][1] is None
@@ -336,7 +344,7 @@ async def test_an_agent_that_keeps_nothing_denies_and_tells_the_model_why() -> N
     assert "Use an address that the user wrote" in results(result.thread)[-1]
 
 
-async def test_a_call_that_asks_anyway_has_its_own_way_of_asking(store: ThreadStore) -> None:
+async def test_a_call_that_asks_anyway_has_its_own_way_of_asking(memory: ThreadStore) -> None:
     @tool(risk="external", needs_approval=True)
     def publish(text: str) -> str:
         """Publish."""
@@ -366,12 +374,12 @@ class TestDelegation:
         result = await self.go(agent)
         assert [pending.tool_name for pending in result.pending] == ["ask_researcher"]
 
-    async def test_an_agent_with_harmless_tools_is_no_way_out(self, store: ThreadStore) -> None:
+    async def test_an_agent_with_harmless_tools_is_no_way_out(self, memory: ThreadStore) -> None:
         desk = Desk()
         adder = Agent("adder", model=ScriptedModel(["3", "4"]), tools=desk.tools[3:])
         add = calls(("ask_adder", {"task": "add"}))
-        agent = desk.agent(store, LOOK_UP, FETCH, add, add, "Done.")
-        agent = Agent(model=agent.model, tools=[*desk.tools, delegate_to(adder)], thread_store=store)
+        agent = desk.agent(memory, LOOK_UP, FETCH, add, add, "Done.")
+        agent = Agent(model=agent.model, tools=[*desk.tools, delegate_to(adder)], thread_store=memory)
         assert (await self.go(agent)).status == "completed"
 
     async def test_the_other_agent_knows_what_its_task_may_hold(self, store: ThreadStore) -> None:
@@ -380,12 +388,12 @@ class TestDelegation:
         assert (result.status, desk.fetched) == ("awaiting_approval", ["https://page.example/"])
         assert "the agent who gave the task" in str(result.pending[0].reason)
 
-    async def test_an_address_in_a_task_is_not_the_users(self, store: ThreadStore) -> None:
-        desk, agent = self.team(store, [LOOK_UP, self.task(f"Read {EVIL}")], [FETCH, LEAK])
+    async def test_an_address_in_a_task_is_not_the_users(self, memory: ThreadStore) -> None:
+        desk, agent = self.team(memory, [LOOK_UP, self.task(f"Read {EVIL}")], [FETCH, LEAK])
         assert ((await self.go(agent)).status, desk.fetched) == ("awaiting_approval", ["https://page.example/"])
 
 
-async def test_results_from_elsewhere_are_judged_by_the_tool_of_that_name(store: ThreadStore) -> None:
+async def test_results_from_elsewhere_are_judged_by_the_tool_of_that_name(memory: ThreadStore) -> None:
     desk = Desk()
     made = await desk.agent(None, LOOK_UP, FETCH, "Both.").go(asked())
     thread = asked()
@@ -393,7 +401,7 @@ async def test_results_from_elsewhere_are_judged_by_the_tool_of_that_name(store:
         copied = message.model_copy(update={"metadata": {}})
         thread.messages.append(copied)
     thread.add_message(Message(role="user", content="Go on"))
-    assert (await desk.agent(store, LEAK).go(thread)).status == "awaiting_approval"
+    assert (await desk.agent(memory, LEAK).go(thread)).status == "awaiting_approval"
 
 
 @pytest.mark.parametrize("noted", [None, "private", 7, {"private": 1}, [["private"]], ["no such word", None]])
@@ -404,20 +412,20 @@ def test_a_result_that_nobody_can_place_counts_as_both(noted: Any) -> None:
     assert guard.touched(messages) == {"private": "other", "untrusted": "other"}
 
 
-async def test_a_tool_that_touches_nothing_is_remembered_so(store: ThreadStore) -> None:
+async def test_a_tool_that_touches_nothing_is_remembered_so(memory: ThreadStore) -> None:
     desk, thread = Desk(), asked()
-    await desk.agent(store, calls(("add", {"a": 1, "b": 2})), "3").go(thread)
+    await desk.agent(memory, calls(("add", {"a": 1, "b": 2})), "3").go(thread)
     thread.add_message(Message(role="user", content="Read on"))
-    other = Agent(model=ScriptedModel([FETCH, FETCH, "Done."]), tools=desk.tools[1:2], thread_store=store)
+    other = Agent(model=ScriptedModel([FETCH, FETCH, "Done."]), tools=desk.tools[1:2], thread_store=memory)
     assert (await other.go(thread)).status == "completed"
 
 
-async def test_a_part_without_text_is_no_error(store: ThreadStore) -> None:
+async def test_a_part_without_text_is_no_error(memory: ThreadStore) -> None:
     parts = [{"type": "text"}, {"type": "text", "text": "https://page.example/a"}]
     thread = Thread(id="t", messages=[Message(role="user", content=parts)])
     assert thread.messages[0].text == "\nhttps://page.example/a"
     wanted = calls(("fetch", {"url": "https://page.example/a"}))
-    assert (await Desk().agent(store, LOOK_UP, FETCH, wanted, "Done.").go(thread)).status == "completed"
+    assert (await Desk().agent(memory, LOOK_UP, FETCH, wanted, "Done.").go(thread)).status == "completed"
 
 
 @pytest.mark.parametrize("text", ["a" * 1_000_000, "http://" * 150_000, "." * 1_000_000, "[" * 500_000 + "a.b"])
@@ -427,7 +435,7 @@ def test_looking_for_addresses_is_linear(text: str) -> None:
     assert time.process_time() - started < 2
 
 
-async def test_files_of_the_web_count_as_pages_do(store: ThreadStore, tmp_path: Path) -> None:
+async def test_files_of_the_web_count_as_pages_do(memory: ThreadStore, tmp_path: Path) -> None:
     @tool(risk="external", effect="idempotent", touches={"untrusted", "outward"})
     def download(url: str) -> ToolResult:
         """Keep a file."""
@@ -435,6 +443,6 @@ async def test_files_of_the_web_count_as_pages_do(store: ThreadStore, tmp_path: 
 
     desk = Desk()
     desk.tools.append(download)
-    store.use_files(await FileStore.create(tmp_path))
-    result = await desk.agent(store, calls(("download", {"url": EVIL})), LOOK_UP, LEAK).go(asked())
+    memory.use_files(await FileStore.create(tmp_path))
+    result = await desk.agent(memory, calls(("download", {"url": EVIL})), LOOK_UP, LEAK).go(asked())
     assert result.status == "awaiting_approval"
