@@ -32,7 +32,7 @@ async def test_wrong_password_is_refused(postgres_server: PostgresServer, postgr
         await asyncpg.connect(dsn(postgres_url).replace(postgres_server.password, "wrong"))
 
 
-@pytest.mark.parametrize("mode", ["fast", "immediate"])
+@pytest.mark.parametrize("mode", [pytest.param("fast", marks=pytest.mark.deep), "immediate"])
 async def test_restart_keeps_port_and_committed_rows(postgres_server: PostgresServer, postgres_url: str, mode) -> None:
     connection = await asyncpg.connect(dsn(postgres_url))
     await connection.execute("CREATE TABLE kept (value int); INSERT INTO kept VALUES (7)")

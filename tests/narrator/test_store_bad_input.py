@@ -291,6 +291,7 @@ async def test_a_server_that_restarts_between_two_saves(postgres_url: str, postg
         await asyncio.gather(*(store.save_thread(thread_of("x")) for _ in range(8)))
 
 
+@pytest.mark.deep
 async def test_a_server_that_stays_away(postgres_url: str, postgres_server: PostgresServer) -> None:
     async with await ThreadStore.create(postgres_url) as store:
         thread = thread_of("first")

@@ -237,7 +237,7 @@ WAYS = [
 Way = Callable[[Conversation, float], Awaitable[None]]
 
 
-ROUNDS = [pytest.param(6), pytest.param(20, marks=pytest.mark.deep)]  # for each of the ten ways
+ROUNDS = [pytest.param(3), pytest.param(20, marks=pytest.mark.deep)]  # for each of the ten ways
 
 
 async def opened(url: str | None, tmp_path: Path) -> ThreadStore:
@@ -298,7 +298,7 @@ async def return_in_mid_stream(talk: Conversation, after_s: float) -> None:
 
 # These loops end with the store open, and a driver cannot close a connection without its loop.
 @pytest.mark.filterwarnings("ignore:unclosed .*:ResourceWarning")
-@pytest.mark.parametrize("rounds", [pytest.param(10), pytest.param(70, marks=pytest.mark.deep)])
+@pytest.mark.parametrize("rounds", [pytest.param(5), pytest.param(70, marks=pytest.mark.deep)])
 @pytest.mark.parametrize("way", [return_beside_it, raise_beside_it, return_in_mid_stream])
 def test_the_loop_ends_at_random_instants(store_url: str | None, tmp_path: Path, way: Way, rounds: int) -> None:
     """asyncio.run cancels at its end whatever task it finds, those of our own too; the next one goes on."""

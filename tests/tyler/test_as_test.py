@@ -83,6 +83,7 @@ def write(folder: Path, name: str, text: str) -> Path:
     return path
 
 
+@pytest.mark.deep
 async def test_files_run_as_they_are_and_are_formatted(tmp_path: Path, warm_python: WarmPython) -> None:
     thread = await conversation(await ThreadStore.create())
     write(tmp_path, "whole", as_test(thread, name="a refund, 2nd try"))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from lye._browser.pool import Limits
 from tests.lye.browsing import SITE, Browsing
 from tests.lye.local_server import LocalServer
@@ -66,6 +68,7 @@ async def test_permissions_are_denied_without_a_question(browsing: Browsing, ser
     assert " located" not in result.content
 
 
+@pytest.mark.deep
 async def test_windows_that_a_page_opens_by_itself_are_closed(browsing: Browsing, server: LocalServer) -> None:
     server.serve("/", "<p>first</p><script>for (let i = 0; i < 8; i++) window.open('/more?' + i)</script>")
     result = await browsing.call("browser_open", url=server.url(host=SITE))

@@ -76,6 +76,7 @@ async def test_a_missing_program_is_named_with_what_installs_it() -> None:
     assert "playwright install chromium" in message
 
 
+@pytest.mark.deep
 async def test_without_fonts_the_error_says_so(chromium: str, tmp_path: Path, server: LocalServer) -> None:
     """Text that no font can draw takes no place, and would look hidden."""
     (tmp_path / "fonts.conf").write_text("<fontconfig></fontconfig>", encoding="utf-8")
@@ -156,6 +157,7 @@ def test_without_playwright_the_error_says_what_to_install() -> None:
 
 
 @needs_proc
+@pytest.mark.deep
 async def test_idle_pages_are_closed_and_the_browser_with_the_last(chromium: str, server: LocalServer) -> None:
     server.serve("/", "<p>here</p>")
     before = browsers()
@@ -169,8 +171,11 @@ async def test_idle_pages_are_closed_and_the_browser_with_the_last(chromium: str
         await browsing.thread.close()
 
 
+WITH_DRIVER = pytest.param(True, id="and driver", marks=pytest.mark.deep)
+
+
 @needs_proc
-@pytest.mark.parametrize("driver_too", [pytest.param(False, id="browser"), pytest.param(True, id="and driver")])
+@pytest.mark.parametrize("driver_too", [pytest.param(False, id="browser"), WITH_DRIVER])
 async def test_a_browser_that_crashes_is_started_anew(chromium: str, server: LocalServer, driver_too: bool) -> None:
     server.serve("/", "<p>here</p>")
     before = browsers() | browsers(driver_too=True)
@@ -201,7 +206,7 @@ if sys.argv[3] == "wait":
 
 
 @needs_proc
-@pytest.mark.parametrize("how", ["end", "wait"])
+@pytest.mark.parametrize("how", [pytest.param("end", marks=pytest.mark.deep), "wait"])
 def test_a_program_that_ends_or_is_killed_leaves_no_browser(
     chromium: str, server: LocalServer, tmp_path: Path, how: str
 ) -> None:

@@ -138,6 +138,7 @@ async def test_a_redirect_to_a_private_place_is_refused(browsing: Browsing, serv
         assert trap.touched == []
 
 
+@pytest.mark.deep
 async def test_a_page_opens_right_after_a_refusal(browsing: Browsing, server: LocalServer) -> None:
     """The error page of the one before may come while the next one is on its way."""
     server.redirect("/out", "http://inner.example/")
@@ -188,6 +189,7 @@ async def test_other_than_web_addresses_are_refused(browsing: Browsing, url: str
 LINKS = ("file:///etc/passwd", "chrome://version", "view-source:/", "data:text/html,<p>imposter")
 
 
+@pytest.mark.deep
 async def test_a_link_out_of_the_web_leads_nowhere(browsing: Browsing, server: LocalServer) -> None:
     server.serve("/", "".join(f"<a href='{href}'>{href.partition(':')[0]}</a> " for href in LINKS))
     shown = (await browsing.call("browser_open", url=server.url(host=SITE))).content
