@@ -55,7 +55,7 @@ async def measured(setting: Setting, tool_rounds: int, at_once: int) -> tuple[Sa
 
 def repeats(requests: int) -> int:
     """Many of few, few of many."""
-    return max(3, min(40, 400 // requests))
+    return max(2, min(40, 400 // requests))
 
 
 CASE = Case(

@@ -18,9 +18,9 @@ READINGS = 10
 
 
 async def measure(setting: Setting) -> list[Figure]:
-    """The memory of this process, read ten times on the way, and what came on top in the second half."""
+    """The memory of this process, read on the way, and what came on top in the second half."""
     turns = setting.size(setting.soak_turns, 40)
-    every = max(1, turns // READINGS)
+    every = max(1, turns // setting.size(READINGS, 2))
     process, readings = psutil.Process(), dict[int, float]()
     async with sqlite_database(setting) as database, agent(setting.model(), thread_store=database.store) as ours:
         thread = Thread()

@@ -36,13 +36,13 @@ async def measure(setting: Setting) -> list[Figure]:
 
 def served(setting: Setting, workers: int, context: multiprocessing.context.ForkServerContext) -> list[Figure]:
     """The figures of so many workers."""
-    seconds = setting.size(10.0, 1.0)
+    seconds, conversations = setting.size((10.0, CONVERSATIONS), (1.0, 4))
     with context.Pool(workers) as pool:
-        jobs = [(setting.postgres_url, setting.model(), f"{workers}-workers", seconds)] * workers
+        jobs = [(setting.postgres_url, setting.model(), f"{workers}-workers", conversations, seconds)] * workers
         results = pool.starmap(worker, jobs, chunksize=1)
     turns = sum((turns for turns, _ in results), Counter[int]())
     errors = sum((errors for _, errors in results), Counter[str]())
-    each = [turns[number] for number in range(CONVERSATIONS)]
+    each = [turns[number] for number in range(conversations)]
     what = f"{workers} workers"
     return [
         Figure(f"{what}: speed", "turns/s", {OURS: significant(sum(each) / seconds)}, series="turns/s", x=workers),
@@ -52,12 +52,12 @@ def served(setting: Setting, workers: int, context: multiprocessing.context.Fork
     ]
 
 
-def worker(postgres_url: str, model_url: str, name: str, seconds: float) -> Served:
+def worker(postgres_url: str, model_url: str, name: str, conversations: int, seconds: float) -> Served:
     """One process: turns by conversation, errors by their names."""
-    return asyncio.run(work(postgres_url, model_url, name, seconds))
+    return asyncio.run(work(postgres_url, model_url, name, conversations, seconds))
 
 
-async def work(postgres_url: str, model_url: str, name: str, seconds: float) -> Served:
+async def work(postgres_url: str, model_url: str, name: str, conversations: int, seconds: float) -> Served:
     turns, errors = Counter[int](), Counter[str]()
     async with await ThreadStore.create(postgres_url) as store, agent(model_url, thread_store=store) as ours:
         await ours.go(Thread(id=f"{name} warm-up", messages=[Message(role="user", content=QUESTION)]), wait_s=300)
@@ -72,7 +72,7 @@ async def work(postgres_url: str, model_url: str, name: str, seconds: float) -> 
                 except (NarratorError, TylerError) as error:
                     errors[type(error).__name__] += 1
 
-        await asyncio.gather(*(client(number) for number in range(CONVERSATIONS)))
+        await asyncio.gather(*(client(number) for number in range(conversations)))
     return turns, errors
 
 
