@@ -1,6 +1,5 @@
-"""Whether more processes serve more: 1, 2 and 4 workers on one PostgreSQL, all of them on all conversations.
-
-Every worker sends messages to every conversation, so they wait for each other's turns: the hardest mixture.
+"""Whether more processes serve more: 1, 2 and 4 workers on one PostgreSQL, each with conversations of its own, and all
+of them on all conversations, where they wait for each other's turns.
 """
 
 from __future__ import annotations
@@ -8,6 +7,8 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 from collections import Counter
+from dataclasses import dataclass
+from multiprocessing.synchronize import Barrier
 from time import monotonic
 
 from benchmarks.harness.case import Case, Plot, Setting
@@ -18,7 +19,19 @@ from narrator import Message, NarratorError, Thread, ThreadStore
 from tyler import TylerError
 
 CONVERSATIONS = 40
+TIMEOUT_S = 300
 Served = tuple[Counter[int], Counter[str]]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker does: turns of these conversations, for so long."""
+
+    postgres_url: str
+    model_url: str
+    name: str
+    conversations: range
+    seconds: float
 
 
 async def measure(setting: Setting) -> list[Figure]:
@@ -28,51 +41,68 @@ async def measure(setting: Setting) -> list[Figure]:
         pass  # its tables, before the workers come
     # A server that has imported litellm forks the workers: they would spend their time with the import.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["litellm", "sqlalchemy.dialects.postgresql.asyncpg"])
-    for workers in setting.size((1, 2, 4), (1, 2)):
-        figures += await asyncio.to_thread(served, setting, workers, context)
+    context.set_forkserver_preload(["benchmarks.harness.preloaded"])
+    for shared in (False, True):
+        for workers in setting.size((1, 2, 4), (2,)):
+            if workers > 1 or not shared:  # one alone shares with nobody
+                figures += await asyncio.to_thread(served, setting, workers, shared, context)
     return figures
 
 
-def served(setting: Setting, workers: int, context: multiprocessing.context.ForkServerContext) -> list[Figure]:
+def served(
+    setting: Setting, workers: int, shared: bool, context: multiprocessing.context.ForkServerContext
+) -> list[Figure]:
     """The figures of so many workers."""
-    seconds, conversations = setting.size((10.0, CONVERSATIONS), (1.0, 4))
-    with context.Pool(workers) as pool:
-        jobs = [(setting.postgres_url, setting.model(), f"{workers}-workers", conversations, seconds)] * workers
-        results = pool.starmap(worker, jobs, chunksize=1)
-    turns = sum((turns for turns, _ in results), Counter[int]())
-    errors = sum((errors for _, errors in results), Counter[str]())
+    seconds, conversations = setting.size((8.0, CONVERSATIONS), (1.0, 4))
+    what = f"{workers} worker{'s'[: workers - 1]}, {'all on all' if shared else 'each its own'} conversations"
+    ready, results = context.Barrier(workers), context.Queue()
+    processes = []
+    for n in range(workers):
+        numbers = range(conversations) if shared else range(n, conversations, workers)
+        job = Job(setting.postgres_url, setting.model(), what, numbers, seconds)
+        processes.append(context.Process(target=worker, args=(job, ready, results)))
+    for process in processes:
+        process.start()
+    try:
+        outcomes: list[Served] = [results.get(timeout=TIMEOUT_S) for _ in processes]
+    finally:
+        for process in processes:
+            process.join(1)
+            process.kill()
+    turns = sum((turns for turns, _ in outcomes), Counter[int]())
+    errors = sum((errors for _, errors in outcomes), Counter[str]())
     each = [turns[number] for number in range(conversations)]
-    what = f"{workers} workers"
+    series = "all on all" if shared else "each its own"
     return [
-        Figure(f"{what}: speed", "turns/s", {OURS: significant(sum(each) / seconds)}, series="turns/s", x=workers),
+        Figure(f"{what}: speed", "turns/s", {OURS: significant(sum(each) / seconds)}, series=series, x=workers),
         Figure(f"{what}: turns of the least served conversation", "turns", {OURS: min(each)}),
         Figure(f"{what}: turns of the most served conversation", "turns", {OURS: max(each)}),
         Figure(f"{what}: errors", "errors", {OURS: errors.total()}, Budget(0)),
     ]
 
 
-def worker(postgres_url: str, model_url: str, name: str, conversations: int, seconds: float) -> Served:
+def worker(job: Job, ready: Barrier, results: multiprocessing.Queue[Served]) -> None:
     """One process: turns by conversation, errors by their names."""
-    return asyncio.run(work(postgres_url, model_url, name, conversations, seconds))
+    results.put(asyncio.run(work(job, ready)))
 
 
-async def work(postgres_url: str, model_url: str, name: str, conversations: int, seconds: float) -> Served:
+async def work(job: Job, ready: Barrier) -> Served:
     turns, errors = Counter[int](), Counter[str]()
-    async with await ThreadStore.create(postgres_url) as store, agent(model_url, thread_store=store) as ours:
-        await ours.go(Thread(id=f"{name} warm-up", messages=[Message(role="user", content=QUESTION)]), wait_s=300)
-        end = monotonic() + seconds
+    async with await ThreadStore.create(job.postgres_url) as store, agent(job.model_url, thread_store=store) as ours:
+        await ours.go(Thread(messages=[Message(role="user", content=QUESTION)]))  # the first one takes a second
+        await asyncio.to_thread(ready.wait, TIMEOUT_S)
+        end = monotonic() + job.seconds
 
         async def client(number: int) -> None:
             while monotonic() < end:
-                thread = Thread(id=f"{name} {number}", messages=[Message(role="user", content=QUESTION)])
+                thread = Thread(id=f"{job.name} {number}", messages=[Message(role="user", content=QUESTION)])
                 try:
                     await ours.go(thread)
-                    turns[number] += 1
+                    turns[number] += monotonic() < end
                 except (NarratorError, TylerError) as error:
                     errors[type(error).__name__] += 1
 
-        await asyncio.gather(*(client(number) for number in range(conversations)))
+        await asyncio.gather(*(client(number) for number in job.conversations))
     return turns, errors
 
 
@@ -80,8 +110,9 @@ CASE = Case(
     "worker_processes",
     "Worker processes on one PostgreSQL",
     measure,
-    f"{CONVERSATIONS} conversations for ten seconds; every worker answers messages of every conversation, each as a"
-    " webhook would: a Thread made of its id, the stored one read by the run. So the workers wait for each other's"
-    " turns, and share the two cores with PostgreSQL and the model server.",
+    f"{CONVERSATIONS} conversations for eight seconds, each turn as a webhook would do it: a Thread made of its id, the"
+    " stored one read by the run. Each worker has its share of the conversations, or every worker has messages for"
+    " every conversation, and they wait for each other's turns. They share the two cores with PostgreSQL and the model"
+    " server.",
     Plot("workers", "turns a second"),
 )
