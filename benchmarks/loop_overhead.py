@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from benchmarks.harness.case import Case, Plot, Setting
-from benchmarks.harness.clients import QUESTION, agent, bare_client, conversation, over_httpx, over_litellm
+from benchmarks.harness.clients import QUESTION, agent, bare_clients, conversation, over_httpx, over_litellm
 from benchmarks.harness.figure import LIMIT, LITELLM, OURS, Budget, Figure
 from benchmarks.harness.model_server import ANSWER
 from benchmarks.harness.samples import Samples
 
 OVER_LITELLM_MS = 0.5
-Run = Callable[[], Awaitable[object]]
+Run = Callable[[int], Awaitable[object]]
 
 
 async def measure(setting: Setting) -> list[Figure]:
@@ -31,22 +31,22 @@ async def measured(setting: Setting, tool_rounds: int, at_once: int) -> tuple[Sa
     """The times of the three, taken in turn, and what ours has over litellm's; the first round warms up."""
     base_url, rounds = setting.model(f"tools-{tool_rounds}"), tool_rounds + 1
     times, over = Samples(), Samples()
-    async with bare_client() as client, agent(base_url) as ours:
-        bare, alone = over_httpx(client, base_url), over_litellm(base_url)
+    async with bare_clients(at_once) as clients, agent(base_url) as ours:
+        bare, alone = [over_httpx(client, base_url) for client in clients], over_litellm(base_url)
 
-        async def answered() -> None:
+        async def answered(_n: int) -> None:
             result = await ours.go(QUESTION)
             assert result.content == ANSWER, result
 
         runs: dict[str, Run] = {
-            LIMIT: lambda: conversation(bare, tool_rounds),
-            LITELLM: lambda: conversation(alone, tool_rounds),
+            LIMIT: lambda n: conversation(bare[n], tool_rounds),
+            LITELLM: lambda _n: conversation(alone, tool_rounds),
             OURS: answered,
         }
         for number in range(1 + setting.size(repeats(at_once * rounds), 1)):
             taken = times if number else Samples()
             for who, run in runs.items():
-                work = asyncio.gather(*(run() for _ in range(at_once)))
+                work = asyncio.gather(*(run(n) for n in range(at_once)))
                 await taken.time(who, work, rounds=at_once * rounds)
             if number:
                 over.add(OURS, times.last(OURS) - times.last(LITELLM))
@@ -63,7 +63,7 @@ CASE = Case(
     "The loop, nothing stored",
     measure,
     "Milliseconds a model round: the time of all runs that are under way at once, divided by the requests that they"
-    " made. The limit is bare httpx, which reads the same streamed answers; litellm is called by hand with the same"
-    " messages. The tool is an async function that returns a string.",
+    " made. The limit is bare httpx, a client for each run, which reads the same streamed answers; litellm is called by"
+    " hand with the same messages. The tool is an async function that returns a string.",
     Plot("runs at once", "ms a model round", log_x=True),
 )

@@ -6,8 +6,10 @@ import asyncio
 from time import perf_counter
 from urllib.parse import urlsplit
 
+import httpx
+
 from benchmarks.harness.case import Case, Setting
-from benchmarks.harness.clients import MODEL, QUESTION, bare_client
+from benchmarks.harness.clients import MODEL, QUESTION, bare_clients
 from benchmarks.harness.figure import LIMIT, Figure
 from benchmarks.harness.model_server import answer
 from benchmarks.harness.samples import Samples
@@ -50,14 +52,14 @@ async def over_a_socket(setting: Setting, requests: int) -> float:
 async def over_httpx(setting: Setting, streamed: bool, at_once: int, requests: int) -> float:
     url = f"{setting.model()}/chat/completions"
     body = {"model": MODEL, "messages": [{"role": "user", "content": QUESTION}], "stream": streamed}
-    async with bare_client() as client:
+    async with bare_clients(at_once) as clients:
 
-        async def ask() -> None:
+        async def ask(client: httpx.AsyncClient) -> None:
             for _ in range(requests // at_once):
                 (await client.post(url, json=body)).raise_for_status()
 
         started = perf_counter()
-        await asyncio.gather(*(ask() for _ in range(at_once)))
+        await asyncio.gather(*map(ask, clients))
         return requests / (perf_counter() - started)
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import importlib
 import json
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import httpx
@@ -53,9 +54,18 @@ def agent(base_url: str, **options: Any) -> Agent:
     )
 
 
-def bare_client() -> httpx.AsyncClient:
-    """With as many connections as are asked for."""
-    return httpx.AsyncClient(timeout=600, limits=httpx.Limits(max_connections=None, max_keepalive_connections=None))
+@asynccontextmanager
+async def bare_client() -> AsyncIterator[httpx.AsyncClient]:
+    """For one request at a time."""
+    async with httpx.AsyncClient(timeout=600, verify=False, trust_env=False) as client:
+        yield client
+
+
+@asynccontextmanager
+async def bare_clients(count: int) -> AsyncIterator[list[httpx.AsyncClient]]:
+    """One for each run that is under way: httpx's pool looks through all its connections for every request."""
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(bare_client()) for _ in range(count)]
 
 
 def over_httpx(client: httpx.AsyncClient, base_url: str) -> Ask:

@@ -134,7 +134,7 @@ async def stored_thread(store: ThreadStore, size: int) -> Thread:
     return thread
 
 
-async def at_once(works: Iterable[Awaitable[object]]) -> int:
-    """Do them all at the same time; how many failed."""
+async def at_once(works: Iterable[Awaitable[object]]) -> list[BaseException]:
+    """Do them all at the same time; what failed."""
     outcome = await asyncio.gather(*works, return_exceptions=True)
-    return sum(isinstance(one, BaseException) for one in outcome)
+    return [one for one in outcome if isinstance(one, BaseException)]
