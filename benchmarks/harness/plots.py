@@ -49,9 +49,13 @@ def _lines(axes: Any, plot: Plot, figures: list[Figure]) -> None:
         label = f"{series}: {NAMES.get(who, who)}"
         axes.plot(xs, ys, STYLES.get(who, "-."), marker="o", markersize=4, color=colours[series], label=label)
     if plot.log_x:
+        places = sorted({figure.x for figure in figures if isinstance(figure.x, int | float)})
         axes.set_xscale("log")
+        axes.set_xticks(places, [f"{place:,}" for place in places])
+        axes.minorticks_off()
     if plot.log_y:
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:,g}")
     else:
         axes.set_ylim(bottom=0)
 
