@@ -24,7 +24,7 @@ Turns = Callable[[int], Awaitable[list[BaseException]]]
 async def measure(setting: Setting) -> list[Figure]:
     """Turns a second, the slowest 5 % and errors, for each database."""
     figures = []
-    async with both_databases(setting) as databases, bare_clients(max(AT_ONCE.values())) as clients:
+    async with both_databases(setting) as databases, bare_clients(setting.size(max(AT_ONCE.values()), 4)) as clients:
         bare, alone = [over_httpx(client, setting.model()) for client in clients], over_litellm(setting.model())
         for database in reversed(databases):
             count = setting.size(AT_ONCE[database.name], 4)
