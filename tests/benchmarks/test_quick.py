@@ -18,7 +18,7 @@ from benchmarks.harness.page import table
 
 ALONE = {"loop_overhead", "one_more_turn", "conversations_at_once", "streaming"}  # have litellm beside
 UNBOUND = {"model_server_ceiling", "soak", "worker_processes"}  # have no limit beside ours
-SLOW = {"worker_processes"}  # imports litellm in processes of its own
+SLOW = set(CASES) - {"opening", "save_one_more"}  # the others import litellm, some in processes of their own
 
 
 @pytest.fixture(scope="module")
