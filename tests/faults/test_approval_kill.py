@@ -17,6 +17,7 @@ from tyler._tool_calls import UNKNOWN_OUTCOME
 from tyler.wire import to_chat
 
 
+@pytest.mark.parametrize("database", ["sqlite", pytest.param("postgresql", marks=pytest.mark.deep)], indirect=True)
 @pytest.mark.parametrize("step", [2, pytest.param(1, marks=pytest.mark.deep)])  # 2: on one side of each COMMIT
 async def test_killed_at_any_instant_a_decision_is_kept_and_used_once(database: str, tmp_path: Path, step: int) -> None:
     async with opened(database, tmp_path / "files"):

@@ -82,6 +82,7 @@ async def chaos_of_its_own(url: str, folder: Path, seconds: float, server: Postg
         raise
 
 
+@pytest.mark.parametrize("database", ["sqlite", pytest.param("postgresql", marks=pytest.mark.deep)], indirect=True)
 async def test_killed_and_stopped_at_random_leaves_correct_conversations(database: str, tmp_path: Path) -> None:
     await chaos_of_its_own(database, tmp_path, 3)
 

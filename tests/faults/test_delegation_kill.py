@@ -19,6 +19,7 @@ from tyler.wire import to_chat
 _BEFORE = 7  # the instants before its call is started are those of any run
 
 
+@pytest.mark.parametrize("database", ["sqlite", pytest.param("postgresql", marks=pytest.mark.deep)], indirect=True)
 @pytest.mark.parametrize("step", [2, pytest.param(1, marks=pytest.mark.deep)])  # 2: before each COMMIT only
 async def test_killed_at_any_instant_the_task_is_gone_on_with(database: str, tmp_path: Path, step: int) -> None:
     async with await ThreadStore.create(database) as store:
