@@ -12,10 +12,14 @@ from pathlib import Path
 import pytest
 
 from narrator import Message, Thread, ThreadStore
+from tests.litellm_clients import litellm_clients
 from tests.model_server import ModelServer
 from tests.warm_python import WarmPython
 from tyler import Agent, LitellmModel, ModelCallForbidden, ModelUnavailable, Request
 from tyler.testing import ScriptedModel, allow_model_calls, calls, forbid_model_calls
+
+__all__ = ["litellm_clients"]
+pytestmark = pytest.mark.usefixtures("litellm_clients")
 
 ROOT = Path(__file__).parents[2]
 REAL = "openai/any"
