@@ -11,11 +11,9 @@ import asyncio
 import copy
 import difflib
 import inspect
-import json
 import re
 import traceback
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, overload
 
@@ -25,8 +23,10 @@ from narrator._values import clean_text
 from tyler._daemon_thread import in_daemon_thread
 from tyler._left_open import LeftOpen
 from tyler._raw_schema import RawSchema
+from tyler._repeated_key import repeated_key
 from tyler._schema import Signature, underlying
 from tyler._tool_output import ToolResult, cap_output, drain, to_result
+from tyler._touches import Touch, Touches, check_touches, touches_by_risk, touches_of
 
 if TYPE_CHECKING:
     from narrator.file_store import FileStore
@@ -50,8 +50,6 @@ __all__ = [
 
 Risk = Literal["read", "write", "external", "exec"]
 Effect = Literal["read", "idempotent", "once"]
-Touch = Literal["private", "untrusted", "outward"]
-Touches = Collection[Touch] | Callable[[dict[str, Any]], Collection[Touch]]
 
 _MAX_FAILURE_CHARS = 2_000
 
@@ -140,7 +138,7 @@ class Tool:
         if self.timeout_s is not None and not self.timeout_s > 0:
             raise ValueError(f"tool {self.name!r}: timeout_s={self.timeout_s!r} must be above 0")
         if self.touches is not None and not callable(self.touches):
-            _check_touches(self.name, self.touches)
+            check_touches(self.name, self.touches)
         try:
             signature = self.declared or Signature(self.function, ToolContext)
         except TypeError as error:
@@ -169,12 +167,8 @@ class Tool:
     def touched(self, arguments: dict[str, Any]) -> frozenset[Touch]:
         """What a call with these arguments touches, of "private", "untrusted" and "outward"."""
         if self.touches is None:
-            return _touches_by_risk(self.risk, self.effect)
-        try:
-            found = self.touches(arguments) if callable(self.touches) else self.touches
-        except (LookupError, TypeError, ValueError, AttributeError):  # of arguments that do not fit
-            return frozenset(get_args(Touch))
-        return _check_touches(self.name, found)
+            return touches_by_risk(self.risk, self.effect)
+        return touches_of(self.name, self.touches, arguments)
 
     def check(self, arguments: str) -> None:
         """ToolArgumentsError unless a call with this JSON text would start."""
@@ -206,7 +200,7 @@ class Tool:
     def _parse(self, arguments: str, ctx: ToolContext | None) -> tuple[list[Any], dict[str, Any]]:
         text = clean_text(arguments).strip()
         text = "{}" if text in ("", "null") else text  # what models send to a tool without parameters
-        if (key := _repeated_key(text)) is not None:  # a human who approves might read the one that is not taken
+        if (key := repeated_key(text)) is not None:  # a human who approves might read the one that is not taken
             raise ToolArgumentsError(f"{self.name} was not run, its arguments have {key[:64]!r} twice. Send each once.")
         try:
             return self._signature.parse(text, ctx)
@@ -329,33 +323,6 @@ def _name_of(function: Callable[..., Any]) -> str:
     """Its own name; an object's is its class's; a partial's, unless set, that of the function within."""
     name = getattr(function, "__name__", None) or getattr(getattr(function, "func", None), "__name__", None)
     return str(name or type(function).__name__)
-
-
-def _repeated_key(text: str) -> str | None:
-    """A name that some object of the JSON text has twice; None too for what is no JSON."""
-    found: list[str] = []
-
-    def look(pairs: list[tuple[str, Any]]) -> None:
-        found.extend(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
-
-    try:
-        json.loads(text, object_pairs_hook=look)
-    except (ValueError, RecursionError):
-        return None
-    return found[0] if found else None
-
-
-def _check_touches(name: str, touches: Collection[Touch]) -> frozenset[Touch]:
-    if isinstance(touches, str) or not set(touches) <= set(get_args(Touch)):
-        raise ValueError(f"tool {name!r}: touches={touches!r} must be a collection of {get_args(Touch)}")
-    return frozenset(touches)
-
-
-def _touches_by_risk(risk: Risk, effect: Effect) -> frozenset[Touch]:
-    """The careful reading of a tool that says nothing: what an application's own tool finds is its private data."""
-    if risk == "external":
-        return frozenset({"outward", "untrusted"} if effect == "read" else {"outward"})
-    return frozenset({"private"})
 
 
 def _where(tool: Tool) -> str:

@@ -10,6 +10,7 @@ import pytest
 from narrator import Attachment, FileStore, Message, Thread, ThreadStore
 from tyler import Agent, ApprovalRequest, ConfigurationError, Result, Tool, ToolResult, delegate_to, tool
 from tyler._guard import Guard, urls_in
+from tyler._raw_schema import RawSchema
 from tyler.context import inject_context
 from tyler.testing import Line, ScriptedModel, calls
 
@@ -241,6 +242,25 @@ async def test_numbers_and_forms_carry_something_too(memory: ThreadStore, beside
     result = await desk.agent(memory, LOOK_UP, FETCH, wanted, "Done.").go(
         asked("To https://a.example, https://b.example")
     )
+    assert result.status == status
+
+
+@pytest.mark.parametrize(("extra", "status"), [({}, "completed"), ({SECRET: True}, "awaiting_approval")])
+async def test_a_name_that_the_model_chose_carries_something(
+    memory: ThreadStore, extra: dict[str, Any], status: str
+) -> None:
+    """A tool of a server may take any names beside those that it lists."""
+    schema = {"type": "object", "properties": {"url": {"type": "string"}}, "additionalProperties": True}
+
+    async def read(ctx: Any, **arguments: Any) -> str:
+        return "a page"
+
+    desk = Desk()
+    desk.tools[1] = Tool(
+        read, name="fetch", risk="external", effect="read", declared=RawSchema("Read a page.", schema, "a server")
+    )
+    wanted = calls(("fetch", {"url": "https://docs.example/a", **extra}))
+    result = await desk.agent(memory, LOOK_UP, FETCH, wanted, "Done.").go(asked("Read https://docs.example/a"))
     assert result.status == status
 
 
