@@ -7,6 +7,7 @@ tool -> the answer. What happens leaves lines in a journal, one file that severa
 from __future__ import annotations
 
 import os
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -31,14 +32,16 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._writing = threading.Lock()  # tools at once need one descriptor, not two, where few are left
 
     def note(self, kind: str, what: str = "") -> None:
         """Append one line in one system call."""
-        fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-        try:
-            os.write(fd, f"{kind} {what}\n".encode())
-        finally:
-            os.close(fd)
+        with self._writing:
+            fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+            try:
+                os.write(fd, f"{kind} {what}\n".encode())
+            finally:
+                os.close(fd)
 
     def all(self, kind: str) -> list[str]:
         """What was noted under this word."""
