@@ -83,10 +83,12 @@ class WarmPython:
     def __enter__(self) -> Self:
         with open(self._lock, "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if not self._address.exists():
+            try:
+                self._stay = self._connect()
+            except (FileNotFoundError, ConnectionRefusedError):  # none yet, or it ended with the last who stayed
                 self._start_server()
-        self._stay = self._connect()
-        self._stay.send(b"stay")
+                self._stay = self._connect()
+            self._stay.send(b"stay")
         return self
 
     def __exit__(
@@ -95,8 +97,13 @@ class WarmPython:
         self._stay.close()
 
     def _connect(self) -> socket.socket:
+        address = self._address.read_text()
         connection = socket.socket(socket.AF_UNIX)
-        connection.connect(self._address.read_text())
+        try:
+            connection.connect(address)
+        except OSError:
+            connection.close()
+            raise
         return connection
 
     def _start_server(self) -> None:
