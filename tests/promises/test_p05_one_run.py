@@ -58,9 +58,9 @@ async def test_one_object_answered_twice_at_once_is_answered_once(store: ThreadS
         model = ScriptedModel(["one"], delay_s=0.01)
         agent = Agent(model=model, thread_store=thread_store)
         thread = Thread(messages=[said("hello")])
-        first, second = await asyncio.gather(agent.go(thread), agent.go(thread))
-        assert (first.content, first.replayed) == ("one", False)
-        assert (second.content, second.replayed) == ("one", True)
+        results = await asyncio.gather(agent.go(thread), agent.go(thread))
+        # Which of the two comes first is the database's affair: their connections are two.
+        assert sorted((result.content, result.replayed) for result in results) == [("one", False), ("one", True)]
         assert [m.text for m in thread.messages] == ["hello", "one"]
 
 
