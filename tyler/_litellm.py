@@ -46,6 +46,9 @@ _COMMON = (
     "timeout",
 )
 
+# With one of these the caller has chosen the client, or its connections, himself.
+_OF_A_CLIENT = {"client", "shared_session", "organization"}
+
 
 class LitellmModel:
     """A model by its litellm name ("gpt-4o", "anthropic/claude-sonnet-4-5", "openai/my-model").
@@ -214,6 +217,11 @@ class LitellmModel:
             arguments["api_base"] = self._api_base
         if self._api_key:
             arguments["api_key"] = self._api_key
+        if provider == "openai" and not arguments.keys() & _OF_A_CLIENT:
+            from tyler._chat_client import chat_client
+
+            api_base = arguments.get("base_url") or arguments.get("api_base")
+            arguments["client"] = chat_client(litellm, arguments.get("api_key"), api_base)
         return arguments
 
 
@@ -245,6 +253,8 @@ def _import_litellm() -> ModuleType:
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     import litellm
+
+    import tyler._chat_client  # noqa: F401  it imports of openai what the first request would, for a second
 
     litellm.suppress_debug_info = True  # it prints advice to the terminal otherwise
     return litellm

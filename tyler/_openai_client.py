@@ -7,7 +7,6 @@ Imported when a call is made: httpx and openai are heavy.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import ModuleType
@@ -17,6 +16,7 @@ import httpx
 import openai.resources  # noqa: F401  else the first call imports it, for a second, in the event loop
 from openai import AsyncOpenAI
 
+from tyler._chat_client import openai_address
 from tyler.errors import ModelAnswerBroken
 
 
@@ -98,13 +98,10 @@ async def openai_client(
         event_hooks={"response": [arriving.check]},
     )
     async with connections:
+        address = openai_address(litellm, api_key, api_base)
         yield _OneTry(
-            api_key=api_key or litellm.api_key or litellm.openai_key,
-            base_url=api_base or litellm.api_base or _variable("OPENAI_BASE_URL") or _variable("OPENAI_API_BASE"),
-            organization=litellm.organization or _variable("OPENAI_ORGANIZATION"),
+            api_key=address["api_key"],
+            base_url=address["api_base"],
+            organization=address["organization"],
             http_client=connections,
         )
-
-
-def _variable(name: str) -> str | None:
-    return os.environ.get(name) or None
