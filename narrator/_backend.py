@@ -184,6 +184,10 @@ class Transaction(Protocol):
     async def file_owners(self, file_id: str) -> set[str]: ...
     async def unreferenced(self) -> set[tuple[str, str]]: ...
 
+    async def take_free_turn(self, ref: ThreadRef, holder: str, length: timedelta) -> tuple[int, Head] | None:
+        """In one statement: fencing number and head, or None if somebody has the turn, waits for it, or had it last
+        and did not give it back."""
+
     async def lease(self, ref: ThreadRef) -> Lease | None: ...
     async def take_lease(self, key: int, seen: int, holder: str, length: timedelta) -> bool: ...
     async def renew_lease(self, key: int, fence: int, length: timedelta) -> bool: ...
@@ -228,8 +232,12 @@ class Backend(Protocol):
     location: str
     identity: object
 
-    async def run(self, work: Callable[[Transaction, int], Awaitable[T]], *, write: bool) -> T:
+    async def run(
+        self, work: Callable[[Transaction, int], Awaitable[T]], *, write: bool, one_statement: bool = False
+    ) -> T:
         """Run `work(transaction, attempt)` and commit; an exception rolls back and is raised.
+
+        `one_statement`: the work is no more than that, which a database may commit by itself.
 
         Passing failures of the database are tried again with attempt 2, 3, ...: a write must notice that
         an earlier attempt was committed after all. Raises StoreUnavailable when it stays away.

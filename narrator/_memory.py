@@ -47,7 +47,9 @@ class MemoryBackend:
         self._lock = threading.Lock()
         self._rows = MemoryTransaction()
 
-    async def run(self, work: Callable[[MemoryTransaction, int], Awaitable[T]], *, write: bool) -> T:
+    async def run(
+        self, work: Callable[[MemoryTransaction, int], Awaitable[T]], *, write: bool, one_statement: bool = False
+    ) -> T:
         while not self._lock.acquire(blocking=False):
             await asyncio.sleep(_POLL_S)  # held across an await only while a file is looked at
         try:
@@ -207,6 +209,13 @@ class MemoryTransaction(CallRows):
 
     async def unreferenced(self) -> set[tuple[str, str]]:
         return self._files.keys() - {(o, f) for rows in self._threads.values() for _, o, f in rows.files}
+
+    async def take_free_turn(self, ref: ThreadRef, holder: str, length: timedelta) -> tuple[int, Head] | None:
+        rows = self._find(ref)
+        if rows is None or rows.until is not None or rows.waiting:
+            return None
+        await self.take_lease(rows.head.key, rows.fence, holder, length)
+        return rows.fence, rows.head
 
     async def lease(self, ref: ThreadRef) -> Lease | None:
         rows = self._find(ref)

@@ -83,12 +83,16 @@ class SqlBackend:
         finally:
             await backend.close()
 
-    async def run(self, work: Callable[[SqlTransaction, int], Awaitable[T]], *, write: bool) -> T:
+    async def run(
+        self, work: Callable[[SqlTransaction, int], Awaitable[T]], *, write: bool, one_statement: bool = False
+    ) -> T:
         """See Backend.run. A read settles too: a driver cut off in mid-answer loses its connection or a task."""
-        attempts = self._attempts(work, write=write)
+        attempts = self._attempts(work, write=write, one_statement=one_statement)
         return await (attempts if write else settled_task(attempts))
 
-    async def _attempts(self, work: Callable[[SqlTransaction, int], Awaitable[T]], *, write: bool) -> T:
+    async def _attempts(
+        self, work: Callable[[SqlTransaction, int], Awaitable[T]], *, write: bool, one_statement: bool
+    ) -> T:
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(PassingFailure),
             stop=stop_after_attempt(_TRIES) | stop_before_delay(_GIVE_UP_AFTER_S - STATEMENT_S),
@@ -98,7 +102,7 @@ class SqlBackend:
         )
         async for attempt in retrying:
             with attempt:
-                async with translated(self.location), self._begin(write=write) as connection:
+                async with translated(self.location), self._begin(write=write, lone=one_statement) as connection:
                     return await work(SqlTransaction(connection), attempt.retry_state.attempt_number)
         raise AssertionError("tenacity ends by returning or raising")
 
@@ -119,13 +123,14 @@ class SqlBackend:
         await self._engines.close()
 
     @asynccontextmanager
-    async def _begin(self, *, write: bool) -> AsyncIterator[AsyncConnection]:
+    async def _begin(self, *, write: bool, lone: bool = False) -> AsyncIterator[AsyncConnection]:
         loop_engine = self._engines.current()
         if not self._sqlite:
-            options = {} if write else {"isolation_level": "REPEATABLE READ"}
             async with _connected(loop_engine.engine) as connection:
-                if options:
-                    await connection.execution_options(**options)
+                if lone:  # BEGIN and COMMIT would be two more ways to the server and back
+                    await connection.execution_options(isolation_level="AUTOCOMMIT")
+                elif not write:
+                    await connection.execution_options(isolation_level="REPEATABLE READ")
                 async with connection.begin():
                     yield connection
         elif write:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Select,
+    Table,
     and_,
     bindparam,
     delete,
@@ -21,20 +23,21 @@ from sqlalchemy import (
     true,
     update,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 
-from narrator._backend import TEXT_CHARS, Head, Lease, Selection, TextRow, ThreadRef, Waiting, metadata_digest
+from narrator._backend import TEXT_CHARS, Head, Selection, TextRow, ThreadRef, metadata_digest
 from narrator._codec import StoredMessage
 from narrator._collector import held_back
-from narrator._schema import files, message_files, messages, thread_metadata, threads, waiting
-from narrator._sql_calls import SqlCalls
+from narrator._schema import files, message_files, messages, thread_metadata, threads
 from narrator._sql_texts import read_texts
+from narrator._sql_turns import HEAD, SqlTurns, now, of_thread, this_thread
+from narrator._values import utc_now
 
-_HEAD = [threads.c[name] for name in Head._fields]
 _ROW = [messages.c[name] for name in StoredMessage._fields]
 _CHUNK = 500  # ids in one statement: SQLite allows 32,766 parameters, PostgreSQL 32,767
 
 
-class SqlTransaction(SqlCalls):
+class SqlTransaction(SqlTurns):
     """Row operations in one transaction of one connection."""
 
     async def claim(
@@ -47,40 +50,26 @@ class SqlTransaction(SqlCalls):
         created_at: datetime | None = None,
         fence: int | None = None,
     ) -> Head | None:
-        now = self._now()
-        changed = {
-            "revision": threads.c.revision + 1,
-            "tail": threads.c.tail + grow,
-            "message_count": threads.c.message_count + count,
-            "updated_at": now,
-            "last_write": write,
-        }
-        if created_at is None:
-            where = _this(ref) if fence is None else and_(_this(ref), threads.c.fence == fence)
-            statement = update(threads).where(where).values(changed)
+        values: dict[str, Any] = {"grow": grow, "by": count, "token": write}
+        if not self._postgres:
+            values["now"] = utc_now()
+        if created_at is not None:
+            statement = _claim_or_make(self._postgres)
+            values |= {"new_owner": ref.owner, "new_id": ref.id, "made": created_at}
         else:
-            row = {"owner": ref.owner, "id": ref.id, "created_at": created_at, "reshaped": 0}
-            row |= {
-                "revision": 1,
-                "tail": grow,
-                "message_count": count,
-                "updated_at": now,
-                "last_write": write,
-            }
-            statement = (
-                self._insert(threads)
-                .values(row)
-                .on_conflict_do_update(index_elements=[threads.c.owner, threads.c.id], set_=changed)
-            )
-        found = (await self._connection.execute(statement.returning(*_HEAD))).first()
+            statement = _claim(self._postgres, keyed=ref.key is not None, fenced=fence is not None)
+            values |= of_thread(ref) | ({} if fence is None else {"held": fence})
+        found = (await self._connection.execute(statement, values)).first()
         return None if found is None else Head._make(found)
 
     async def head(self, ref: ThreadRef) -> Head | None:
-        found = (await self._connection.execute(select(*_HEAD).where(_this(ref)))).first()
+        found = (
+            await self._connection.execute(select(*HEAD).where(this_thread(ref.key is not None)), of_thread(ref))
+        ).first()
         return None if found is None else Head._make(found)
 
     async def heads(self, id: str) -> list[Head]:
-        query = select(*_HEAD).where(threads.c.id == id).order_by(threads.c.owner != "").limit(2)
+        query = select(*HEAD).where(threads.c.id == id).order_by(threads.c.owner != "").limit(2)
         return [Head._make(row) for row in await self._connection.execute(query)]
 
     async def set_head(self, key: int, **columns: Any) -> None:
@@ -131,12 +120,8 @@ class SqlTransaction(SqlCalls):
         return sorted(found)
 
     async def insert(self, key: int, rows: Sequence[StoredMessage]) -> set[str]:
-        statement = (
-            self._insert(messages)
-            .on_conflict_do_nothing(index_elements=[messages.c.thread, messages.c.id])
-            .returning(messages.c.id)
-        )
         values = [{"thread": key, **row._asdict()} for row in rows]
+        statement = _insert(self._postgres)
         result = await self._connection.execute(statement, values if len(values) > 1 else values[0])
         return set(result.scalars())
 
@@ -228,45 +213,8 @@ class SqlTransaction(SqlCalls):
         query = select(files.c.owner, files.c.file_id).where(~exists().where(same))
         return {(owner, file_id) for owner, file_id in await self._connection.execute(query)}
 
-    async def lease(self, ref: ThreadRef) -> Lease | None:
-        c = threads.c
-        expired = or_(c.lease_until.is_(None), c.lease_until < self._now())
-        wanted = exists().where(waiting.c.thread == c.key)
-        query = select(c.fence, c.lease_holder, c.lease_since, expired, wanted).where(_this(ref))
-        found = (await self._connection.execute(query)).first()
-        return None if found is None else Lease(found[0], found[1], found[2], bool(found[3]), bool(found[4]))
-
-    async def take_lease(self, key: int, seen: int, holder: str, length: timedelta) -> bool:
-        now = self._now()
-        return await self._lease_change(
-            key, seen, fence=seen + 1, lease_holder=holder, lease_since=now, lease_until=self._after(length)
-        )
-
-    async def renew_lease(self, key: int, fence: int, length: timedelta) -> bool:
-        return await self._lease_change(key, fence, lease_until=self._after(length))
-
-    async def end_lease(self, key: int, fence: int) -> None:
-        await self._lease_change(key, fence, lease_holder=None, lease_since=None, lease_until=None)
-
-    async def _lease_change(self, key: int, held: int, **columns: Any) -> bool:
-        where = and_(threads.c.key == key, threads.c.fence == held)
-        return bool((await self._connection.execute(update(threads).where(where).values(columns))).rowcount)
-
-    async def queue(self, key: int) -> list[Waiting]:
-        c = waiting.c
-        query = select(c.holder, c.until < self._now()).where(c.thread == key).order_by(c.place)
-        return [Waiting(holder, bool(expired)) for holder, expired in await self._connection.execute(query)]
-
-    async def keep_place(self, key: int, holder: str, length: timedelta) -> None:
-        mine, until = and_(waiting.c.thread == key, waiting.c.holder == holder), self._after(length)
-        if not (await self._connection.execute(update(waiting).where(mine).values(until=until))).rowcount:
-            await self._connection.execute(self._insert(waiting).values(thread=key, holder=holder, until=until))
-
-    async def leave_queue(self, key: int, holders: Sequence[str]) -> None:
-        await self._connection.execute(delete(waiting).where(waiting.c.thread == key, waiting.c.holder.in_(holders)))
-
     async def select(self, selection: Selection) -> list[Head]:
-        query = _selected(select(*_HEAD), selection)
+        query = _selected(select(*HEAD), selection)
         query = query.order_by(threads.c.updated_at.desc(), threads.c.key.desc()).limit(selection.limit)
         return [Head._make(row) for row in await self._connection.execute(query)]
 
@@ -291,9 +239,57 @@ class SqlTransaction(SqlCalls):
         return found[0], found[1], found[2]
 
 
-def _this(ref: ThreadRef) -> ColumnElement[bool]:
-    where = and_(threads.c.owner == ref.owner, threads.c.id == ref.id)
-    return where if ref.key is None else and_(threads.c.key == ref.key, where)
+# -- what each turn needs, made once: SQLAlchemy takes longer to put a statement together than to run it ----------
+
+
+@cache
+def _claim(postgres: bool, *, keyed: bool, fenced: bool) -> Any:
+    where = this_thread(keyed)
+    if fenced:
+        where = and_(where, threads.c.fence == bindparam("held"))
+    return update(threads).where(where).values(_claimed(postgres)).returning(*HEAD)
+
+
+@cache
+def _claim_or_make(postgres: bool) -> Any:
+    row = {
+        "owner": bindparam("new_owner"),
+        "id": bindparam("new_id"),
+        "created_at": bindparam("made"),
+        "updated_at": now(postgres),
+        "message_count": bindparam("by"),
+        "tail": bindparam("grow"),
+        "revision": 1,
+        "reshaped": 0,
+        "last_write": bindparam("token"),
+    }
+    return (
+        _insert_into(threads, postgres)
+        .values(row)
+        .on_conflict_do_update(index_elements=[threads.c.owner, threads.c.id], set_=_claimed(postgres))
+        .returning(*HEAD)
+    )
+
+
+def _claimed(postgres: bool) -> dict[str, Any]:
+    return {
+        "revision": threads.c.revision + 1,
+        "tail": threads.c.tail + bindparam("grow"),
+        "message_count": threads.c.message_count + bindparam("by"),
+        "updated_at": now(postgres),
+        "last_write": bindparam("token"),
+    }
+
+
+@cache
+def _insert(postgres: bool) -> Any:
+    unless_there = [messages.c.thread, messages.c.id]
+    into = _insert_into(messages, postgres)
+    return into.on_conflict_do_nothing(index_elements=unless_there).returning(messages.c.id)
+
+
+def _insert_into(table: Table, postgres: bool) -> Any:
+    return (postgresql if postgres else sqlite).insert(table)
 
 
 def _selected(query: Select[Any], selection: Selection) -> Select[Any]:

@@ -13,7 +13,7 @@ from time import monotonic
 from typing import NamedTuple
 
 from narrator import _holder
-from narrator._backend import Lease, Transaction, Waiting
+from narrator._backend import Head, Lease, Transaction, Waiting
 from narrator._settle import settled_task
 from narrator._writer import ThreadWriter
 from narrator.errors import StoreUnavailable, ThreadBusy, ThreadNotFound
@@ -34,11 +34,17 @@ class _Look(NamedTuple):
     first: bool = False
 
 
-async def acquire(writer: ThreadWriter, thread: Thread, key: int, me: str, wait_s: float, lease: timedelta) -> int:
-    """Wait for the turn; its fencing number. Raises ThreadBusy after `wait_s`, ThreadNotFound, StoreUnavailable."""
+async def acquire(
+    writer: ThreadWriter, thread: Thread, key: int, me: str, wait_s: float, lease: timedelta
+) -> tuple[int, Head | None]:
+    """Wait for the turn; its fencing number, and the thread's row if it came with it.
+
+    Raises ThreadBusy after `wait_s`, ThreadNotFound, StoreUnavailable.
+    """
     waiter = _Waiter(writer, thread, key, me, wait_s, lease)
     try:
-        return await waiter.wait()
+        # Nearly always nobody is in the way.
+        return await waiter.at_once() or (await waiter.wait(), None)
     except (asyncio.CancelledError, ThreadBusy):
         await settled_task(waiter.give_up())
         raise
@@ -62,6 +68,14 @@ class _Waiter:
         self._wait_s = wait_s
         self._deadline = monotonic() + wait_s
         self._renewed = -_RENEWED_AFTER_S
+
+    async def at_once(self) -> tuple[int, Head] | None:
+        """The turn, if nobody is in the way; None too if an attempt before took it and got no reply."""
+
+        async def work(tx: Transaction, _attempt: int) -> tuple[int, Head] | None:
+            return await tx.take_free_turn(self._ref, self._me, self._lease)
+
+        return await self._writer.commit(work, one_statement=True)
 
     async def wait(self) -> int:
         pause_s = _FIRST_POLL_S

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Literal
 
 from narrator import _files, _refresh
-from narrator._backend import Backend, T, ThreadRef, Transaction
+from narrator._backend import Backend, Head, T, ThreadRef, Transaction
 from narrator._baseline import Baseline
 from narrator._changes import Changes, changes_since
 from narrator._codec import StoredMessage, encode
@@ -129,12 +129,18 @@ class ThreadWriter:
             thread.owner = self._owner
         _refresh.learn(thread, stored, self.backend.identity, write)
 
-    async def commit(self, work: Callable[[Transaction, int], Awaitable[T]]) -> T:
+    async def commit(self, work: Callable[[Transaction, int], Awaitable[T]], *, one_statement: bool = False) -> T:
         """Run a write transaction; one that has begun settles before a CancelledError leaves (promise P8)."""
-        return await settled_task(self.backend.run(work, write=True))
+        return await settled_task(self.backend.run(work, write=True, one_statement=one_statement))
 
-    async def catch_up(self, thread: Thread, base: Baseline | None, write: Write | None = None) -> None:
-        """Learn what others stored since this object was loaded or saved."""
+    async def catch_up(
+        self, thread: Thread, base: Baseline | None, write: Write | None = None, head: Head | None = None
+    ) -> None:
+        """Learn what others stored since this object was loaded or saved. `head`: the thread's row as it was just now,
+        which says whether there is anything to read."""
+        if head is not None and base is not None and head.revision == base.revision:
+            self._learn(thread, Stored(head), None)
+            return
         ref = self.ref(thread)
 
         async def work(tx: Transaction, _attempt: int) -> Stored:

@@ -130,7 +130,7 @@ class Turn:
         async def work(tx: Transaction, _attempt: int) -> bool:
             return await tx.renew_lease(self._key, self.fence, self._lease)
 
-        if not await self._writer.commit(work):
+        if not await self._writer.commit(work, one_statement=True):
             raise self._lost()
 
     async def _give_back(self, keeper: asyncio.Task[None]) -> None:
@@ -140,7 +140,7 @@ class Turn:
         keeper.cancel()
         await asyncio.wait([keeper])
         try:
-            await self._writer.commit(work)
+            await self._writer.commit(work, one_statement=True)
         except StoreUnavailable:
             _holder.note_ended(self._holder)  # or the next run in this process would wait for the lease to end
             log(logger, logging.WARNING, self.log_ids, "the turn could not be given back; it expires by itself")
@@ -175,11 +175,11 @@ async def take_turn(writer: ThreadWriter, thread: Thread, *, wait_s: float, leas
     if base is None:
         raise ThreadNotFound(f"thread {thread.id!r} is not stored here; save_thread() it first")
     me = _holder.this_process()
-    fence = await acquire(writer, thread, base.key, me, wait_s, lease)
+    fence, head = await acquire(writer, thread, base.key, me, wait_s, lease)
     turn = Turn(writer, thread, base.key, fence, me, lease)
     keeper = asyncio.create_task(turn._keep())
     try:
-        await writer.catch_up(thread, base)
+        await writer.catch_up(thread, base, head=head)
         yield turn
     finally:
         await settled_task(turn._give_back(keeper))
