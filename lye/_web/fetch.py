@@ -82,7 +82,7 @@ class Fetcher:
             if not deadline.expired():
                 raise
             raise FetchFailed(
-                f"{str(target)!r} did not finish within {self.timeout_s:g} s; try again later or use another URL"
+                f"{target.shown!r} did not finish within {self.timeout_s:g} s; try again later or use another URL"
             ) from error
         except (
             httpcore.NetworkError,
@@ -91,7 +91,7 @@ class Fetcher:
             httpcore.ProxyError,
         ) as error:
             raise FetchFailed(
-                f"{str(target)!r} could not be fetched ({type(error).__name__}: {str(error)[:300]});"
+                f"{target.shown!r} could not be fetched ({type(error).__name__}: {str(error)[:300]});"
                 " check the URL or try again later"
             ) from error
 
@@ -106,14 +106,14 @@ class Fetcher:
                     yield _accept(response, target, max_bytes)
                     return
                 target = self._next(target, location)
-        raise FetchFailed(f"{str(start)!r} redirects more than {MAX_REDIRECTS} times; use the final URL")
+        raise FetchFailed(f"{start.shown!r} redirects more than {MAX_REDIRECTS} times; use the final URL")
 
     def _next(self, target: Target, location: str) -> Target:
         """Where a redirect leads. A call to an opened host is not "outward" (see web.py), so it must stay there."""
         following = join(target, location)
         if self.rules.is_opened(target) and not self.rules.is_opened(following):
             raise UrlRefused(
-                f"{str(target)!r} redirects out of the hosts that were opened, to {str(following)!r};"
+                f"{target.shown!r} redirects out of the hosts that were opened, to {following.shown!r};"
                 " open that one yourself if you mean it"
             )
         return following
@@ -191,7 +191,7 @@ def _header(response: httpcore.Response, name: bytes) -> str:
 
 
 def _accept(response: httpcore.Response, target: Target, max_bytes: int) -> Answer:
-    what = repr(str(target))
+    what = repr(target.shown)
     status = response.status
     if not 200 <= status < 300 or status == HTTPStatus.PARTIAL_CONTENT:  # a part is never asked for
         known = {known.value: f" ({known.phrase})" for known in HTTPStatus}

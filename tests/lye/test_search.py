@@ -15,6 +15,7 @@ import pytest
 from lye import Brave, ExtraNeeded, SearchFailed, SearxNG, UrlRefused, web_tools
 from lye.search import Search
 from tests.lye.children import children_of
+from tests.lye.descriptors import no_descriptors
 from tests.lye.local_proxy import LocalProxy
 from tests.lye.local_server import LocalServer
 
@@ -305,6 +306,24 @@ async def test_a_library_that_hangs_is_killed_at_the_time_limit(stand_in: Path) 
     with pytest.raises(SearchFailed, match="within 2 s"):
         await search("duckduckgo", timeout_s=2)
     assert children_of("lye._web.ddgs") == []
+
+
+async def test_a_process_that_cannot_be_started_is_a_failure_in_words(stand_in: Path) -> None:
+    library(stand_in, "return []")
+    await search("duckduckgo")  # the library is known to be there
+    failures = []
+    with no_descriptors() as held:
+        for _ in range(9):
+            try:
+                await search("duckduckgo")
+                break
+            except SearchFailed as error:
+                failures.append(str(error))
+            os.close(held.pop())
+    assert set(failures) == {
+        "DuckDuckGo was not asked (Too many open files): no process for it could be started; try again later, with"
+        " fewer searches at once"
+    }
 
 
 async def test_a_cancelled_search_leaves_no_process(stand_in: Path) -> None:
