@@ -182,6 +182,12 @@ async def test_a_query_stays_a_query(server: LocalServer, query: str) -> None:
     assert "\r\nHost: evil" not in head
 
 
+async def test_a_query_stays_a_query_for_brave(server: LocalServer) -> None:
+    with pytest.raises(SearchFailed):
+        await search(Brave(KEY, server.url("/base")), "a&count=20&q=b c#d")
+    assert server.requests[0].startswith("GET /base?q=a%26count%3D20%26q%3Db+c%23d&count=5&text_decorations=false ")
+
+
 @pytest.mark.parametrize("kind", [searxng, brave])
 async def test_a_redirect_to_another_place_gets_neither_key_nor_query(server: LocalServer, kind: object) -> None:
     with LocalServer() as other:
@@ -196,6 +202,11 @@ async def test_the_services_host_is_not_opened_to_fetch_page(server: LocalServer
     fetch_page = web_tools(search=SearxNG(server.url()))[0]
     with pytest.raises(UrlRefused, match="none of"):
         await fetch_page(server.url())
+
+
+async def test_a_service_that_says_too_much_is_left_at_the_limit(server: LocalServer) -> None:
+    with pytest.raises(SearchFailed, match="limit of 2,097,152 bytes"):
+        await search(searxng(server, b'{"results": [' + b" " * 2_100_000 + b"]}"))
 
 
 async def test_a_service_that_never_ends_is_left_at_the_time_limit(server: LocalServer) -> None:

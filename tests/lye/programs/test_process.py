@@ -363,6 +363,40 @@ async def test_limits_are_set(tmp_path: Path, marked: Marked) -> None:
 
 
 @linux_only
+async def test_no_core_is_written_though_the_program_itself_may(tmp_path: Path, marked: Marked) -> None:
+    before = resource.getrlimit(resource.RLIMIT_CORE)
+    if before[1] == 0:
+        pytest.skip("no process here may write a core")
+    resource.setrlimit(resource.RLIMIT_CORE, (before[1], before[1]))
+    try:
+        ended = await run_shell("ulimit -c", tmp_path, marked)
+    finally:
+        resource.setrlimit(resource.RLIMIT_CORE, before)
+    assert ended.stdout == "0\n"
+
+
+LIMITED = """
+import os, resource, sys
+sys.path.insert(0, {root!r})
+from lye._programs import supervisor
+if os.geteuid() == 0:  # whom the system does not limit so: another user stands in
+    os.setgroups([]), os.setgid(65534), os.setuid(65534)
+before = supervisor._tasks_of_user()
+supervisor._limit(dict(timeout_s=1, max_file_bytes=10**6, max_memory_bytes=10**9, max_processes=64))
+print(before, *resource.getrlimit(resource.RLIMIT_NPROC))
+"""
+
+
+@linux_only
+def test_a_users_processes_are_limited_by_the_system_as_well() -> None:
+    code = LIMITED.format(root=str(ROOT))
+    done = subprocess.run([PYTHON, "-c", code], capture_output=True, text=True, check=True)
+    running, soft, hard = map(int, done.stdout.split())
+    assert running + 64 <= soft <= running + 64 + 600
+    assert soft == hard
+
+
+@linux_only
 async def test_a_lower_limit_of_the_program_itself_stands(tmp_path: Path) -> None:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(200, before[0]), before[1]))
@@ -384,6 +418,12 @@ async def test_no_signal_is_ignored(tmp_path: Path, marked: Marked) -> None:
 async def test_no_setuid_program_gains_rights(tmp_path: Path, marked: Marked) -> None:
     ended = await run_shell("grep NoNewPrivs /proc/self/status", tmp_path, marked)
     assert ended.stdout == "NoNewPrivs:\t1\n"
+
+
+@linux_only
+async def test_a_signal_to_its_own_group_ends_the_command_alone(tmp_path: Path, marked: Marked) -> None:
+    ended = await run_shell("kill -9 0", tmp_path, marked)
+    assert (ended.exit_code, ended.reason) == (-9, None)
 
 
 # -- what a command inherits -----------------------------------------------------------------------
@@ -409,6 +449,15 @@ async def test_no_variable_and_no_open_file_is_inherited(
     assert descriptors == "['0', '1', '2', '3']"  # the last one lists them
     assert "SigBlk:\t0000000000000000" in status
     assert "hunter2" not in ended.stdout
+
+
+async def test_the_mode_of_new_files_is_not_the_programs_own(tmp_path: Path, marked: Marked) -> None:
+    before = os.umask(0)
+    try:
+        await run_shell("touch file", tmp_path, marked)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o644
 
 
 @linux_only
