@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import textwrap
+import tracemalloc
 from pathlib import Path
 from urllib.parse import quote
 
@@ -304,6 +305,24 @@ async def test_duckduckgo_failing_is_a_failure_with_the_next_step(stand_in: Path
     library(stand_in, body)
     with pytest.raises(SearchFailed, match=said):
         await search("duckduckgo")
+
+
+async def test_a_failure_of_the_library_repeats_nothing_of_the_proxy(stand_in: Path) -> None:
+    library(stand_in, "raise DDGSException(f'no tunnel by {self.proxy}')")
+    with pytest.raises(SearchFailed, match=r"no answer \(DDGSException\)") as failure:
+        await search("duckduckgo", proxy="http://me:hunter2@proxy.example:3128")
+    assert "hunter2" not in str(failure.value)
+
+
+async def test_a_library_that_finds_too_much_text_costs_no_memory_here(stand_in: Path) -> None:
+    library(stand_in, "return [{'title': 'x' * 50_000_000, 'href': 'https://cats.example/'}]")
+    await asyncio.to_thread(json.loads, "1")  # what is loaded once
+    tracemalloc.start()
+    try:
+        assert "1. xxx" in await search("duckduckgo")
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
 
 
 async def test_duckduckgo_without_results_says_that_it_may_be_a_refusal(stand_in: Path) -> None:

@@ -182,6 +182,11 @@ AGAINST_THE_SUPERVISOR = {
         "reaper = int(open(f'/proc/{os.getppid()}/stat').read().split()[3]); os.kill(reaper, 19); time.sleep(100)",
         "time",
     ),
+    "both-stopped": (
+        "reaper = int(open(f'/proc/{os.getppid()}/stat').read().split()[3])\n"
+        "os.kill(reaper, 19); os.kill(os.getppid(), 19); time.sleep(100)",
+        "supervisor",
+    ),
 }
 
 
@@ -276,6 +281,13 @@ async def test_a_fork_bomb_is_ended(tmp_path: Path, marked: Marked, child: str) 
 
 
 @linux_only
+async def test_more_processes_than_the_limit_are_ended(tmp_path: Path, marked: Marked) -> None:
+    code = "[os.fork() for _ in range(3)]; time.sleep(100)"
+    ended = await run_python(code, tmp_path, marked, max_processes=7, timeout_s=10)
+    assert ended.reason == "processes"
+
+
+@linux_only
 async def test_one_process_cannot_take_more_memory_than_the_limit(tmp_path: Path, marked: Marked) -> None:
     ended = await run_python("x = bytearray(300_000_000)", tmp_path, marked, max_memory_bytes=200_000_000)
     assert ended.exit_code == 1
@@ -312,6 +324,12 @@ async def test_all_files_together_cannot_grow_over_the_limit(tmp_path: Path, mar
 
 async def test_what_short_lived_children_write_counts_too(tmp_path: Path, marked: Marked) -> None:
     script = "i=0; while :; do i=$((i+1)); head -c 1000000 /dev/zero > $((i % 5)); done"
+    assert (await run_shell(script, tmp_path, marked, max_written_bytes=20_000_000, timeout_s=20)).reason == "written"
+
+
+@linux_only
+async def test_what_short_lived_orphans_write_counts_too(tmp_path: Path, marked: Marked) -> None:
+    script = "i=0; while :; do i=$((i+1)); (head -c 1000000 /dev/zero > $((i % 5)) &); sleep 0.02; done"
     assert (await run_shell(script, tmp_path, marked, max_written_bytes=20_000_000, timeout_s=20)).reason == "written"
 
 
@@ -505,6 +523,11 @@ def test_what_was_mounted_in_the_temporary_folder_is_kept(tmp_path: Path, marked
         shutil.rmtree(folder, ignore_errors=True)
 
 
+async def test_no_other_user_may_look_into_a_commands_own_folder(tmp_path: Path, marked: Marked) -> None:
+    ended = await run_shell("ls -ld $TMPDIR/.. $TMPDIR $HOME", tmp_path, marked)
+    assert [line[:10] for line in ended.stdout.splitlines()] == ["drwx------"] * 3
+
+
 async def test_home_and_temporary_folder_are_fresh_and_removed(tmp_path: Path, marked: Marked) -> None:
     ended = await run_shell("ls -A $HOME $TMPDIR; echo x > $HOME/.profile; mktemp", tmp_path, marked)
     assert "lye-" in ended.stdout.splitlines()[-1]
@@ -563,6 +586,46 @@ def test_when_the_program_is_killed_nothing_is_left_running(
     finally:
         program.kill()
         program.wait()
+    until = time.monotonic() + 5
+    while os.listdir(temporary) and time.monotonic() < until:
+        time.sleep(0.01)
+
+
+FORKED = """
+import os, time
+def fork():
+    if os.fork() == 0: time.sleep({mark}), os._exit(0)  # as multiprocessing does, with all that is open
+async def later():
+    while not os.path.exists("{begun}"): await asyncio.sleep(0.01)
+    fork()
+async def main(command): await asyncio.gather(run(command, Limits()), later())
+"""
+
+
+@linux_only
+def test_a_forked_child_that_outlives_the_program_does_not_keep_a_command_alive(
+    tmp_path: Path, temporary: Path, marked: Marked
+) -> None:
+    """The child has a copy of the pipe whose end would tell the supervisor."""
+    begun = tmp_path / "begun"
+    script = f"touch {begun}; sleep {marked.seconds}"
+    code = (
+        "import asyncio\nfrom lye._programs.process import *\n"
+        + FORKED.format(mark=int(marked.seconds) // 10, begun=begun)
+        + f"asyncio.run(main(Command('/bin/sh', ['sh', '-c', {script!r}], '/', new_folder(), {{}})))"
+    )
+    program = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env={**os.environ, "TMPDIR": str(temporary)})
+    try:
+        marked.wait_for(4)
+        program.kill()
+        program.wait(10)
+        marked.wait_for(1)
+    finally:
+        program.kill()
+        program.wait()
+        for found in marked.alive():
+            os.kill(int(found.split()[0]), signal.SIGKILL)
+    marked.wait_for(0)
     until = time.monotonic() + 5
     while os.listdir(temporary) and time.monotonic() < until:
         time.sleep(0.01)

@@ -135,6 +135,11 @@ def test_a_refusal_still_names_the_place() -> None:
         parse_url("http://me:hunter2@site.example/")
 
 
+@pytest.mark.parametrize("url", ["https://site.example:8443/", "http://site.example/", "http://other.example:8443/"])
+def test_another_scheme_port_or_host_is_another_origin(url: str) -> None:
+    assert parse_url(url).origin != parse_url("http://site.example:8443/").origin
+
+
 def test_a_redirect_is_relative_to_where_it_came_from() -> None:
     base = parse_url("https://example.com/a/b?c")
     assert str(join(base, "../d")) == "https://example.com/d"
