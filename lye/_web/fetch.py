@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import re
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -91,7 +92,7 @@ class Fetcher:
             httpcore.ProxyError,
         ) as error:
             raise FetchFailed(
-                f"{target.shown!r} could not be fetched ({type(error).__name__}: {str(error)[:300]});"
+                f"{target.shown!r} could not be fetched ({type(error).__name__}: {_reason(error)});"
                 " check the URL or try again later"
             ) from error
 
@@ -179,6 +180,11 @@ class Fetcher:
             headers=list(({"Host": target.authority} | _HEADERS | dict(headers)).items()),
             extensions={"sni_hostname": target.host, "timeout": timeouts},
         )
+
+
+def _reason(error: Exception) -> str:
+    """Its words, without the server's: h11 quotes a header line that is none, which can be a cookie."""
+    return re.sub(r"b(ytearray\(b)?['\"].*", "...", str(error), flags=re.DOTALL)[:300]
 
 
 def _header(response: httpcore.Response, name: bytes) -> str:

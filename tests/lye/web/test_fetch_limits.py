@@ -349,6 +349,8 @@ FAILURES: dict[str, dict[str, object]] = {
     "damaged": {"body": b"x", "headers": "Content-Encoding: gzip"},
     "an encoding that was not asked for": {"headers": "Content-Encoding: br"},
     "no HTTP": {"headers": "Content-Length: 1\r\nContent-Length: 2"},
+    "a damaged header": {"headers": "Set-Cookie: hunter2\0"},
+    "a damaged status": {"status": "200\0hunter2"},
     "it redirects to itself": {"status": "302 Found", "headers": f"Location: {SECRET}"},
     "it redirects out": {"status": "302 Found", "headers": "Location: http://other.example/b?token=hunter2"},
     "it redirects to no place": {"status": "302 Found", "headers": "Location: ftp://other.example/b?token=hunter2"},
