@@ -253,6 +253,26 @@ async def test_a_large_process_is_ended_by_its_supervisor(tmp_path: Path, marked
     assert ended.reason == "output"
 
 
+@linux_only
+async def test_an_output_that_a_stranger_holds_open_is_not_waited_for(tmp_path: Path, marked: Marked) -> None:
+    code = "print('said', flush=True); os.symlink(str(os.getpid()), 'pid')\nwhile 'held' not in os.listdir(): pass"
+
+    def hold() -> int:
+        while "pid" not in os.listdir(tmp_path):
+            time.sleep(0.01)
+        fd = os.open(f"/proc/{os.readlink(tmp_path / 'pid')}/fd/1", os.O_WRONLY)
+        (tmp_path / "held").touch()
+        return fd
+
+    holding = asyncio.ensure_future(asyncio.to_thread(hold))
+    try:
+        async with asyncio.timeout(10):
+            ended = await run_python(code, tmp_path, marked)
+    finally:
+        os.close(await holding)
+    assert (ended.exit_code, ended.stdout) == (0, "said\n")
+
+
 # -- limits ----------------------------------------------------------------------------------------
 
 BOMB = """
