@@ -91,6 +91,19 @@ async def test_what_is_outside_is_shut(tmp_path: Path, script: str) -> None:
 
 
 @needs_bubblewrap
+async def test_a_command_has_namespaces_of_its_own_and_no_capability(tmp_path: Path) -> None:
+    names = ("user", "pid", "ipc", "uts", "net", "mnt")
+    script = f"cd /proc/self/ns; for name in {' '.join(names)}; do readlink $name; done; grep ^Cap /proc/self/status"
+    said_lines = (await said(isolated(tmp_path), script)).splitlines()
+    shared = [os.readlink(f"/proc/self/ns/{name}") for name in names]
+    assert len([line for line in said_lines if line.startswith(names)]) == len(names)
+    assert set(said_lines).isdisjoint(shared)
+    capabilities = dict(line.split(":") for line in said_lines if line.startswith("Cap"))
+    assert len(capabilities) == 5
+    assert {int(found, 16) for found in capabilities.values()} == {0}
+
+
+@needs_bubblewrap
 async def test_no_other_process_is_seen(tmp_path: Path) -> None:
     """Looked for in /proc: a `kill -9 -1` to see whether one is reached would end all of the user's, where one is."""
     other = await asyncio.create_subprocess_exec("sleep", "600", env={"OPENAI_API_KEY": "hunter2"})
