@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from lye import isolation_in_force, python_tools, shell_tools
 from lye._programs.isolation import find_bubblewrap
-from lye.errors import CommandRefused
+from lye.errors import CommandFailed, CommandRefused
 from tests.lye.marked_processes import Marked
 from tyler.tools import Tool
 
@@ -130,6 +132,31 @@ async def test_the_network_is_shut_unless_opened(tmp_path: Path, network: bool) 
 async def test_a_time_out_ends_the_whole_of_it(tmp_path: Path, marked: Marked) -> None:
     content = await said(isolated(tmp_path), f"setsid sleep {marked.seconds} & sleep {marked.seconds}", timeout_s=1)
     assert content.startswith("killed: it did not end within 1 s")
+
+
+@needs_bubblewrap
+async def test_where_both_supervisors_are_killed_the_system_ends_it(
+    tmp_path: Path, marked: Marked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # the command's own folder stays
+    running = asyncio.create_task(said(isolated(tmp_path), f"sleep {marked.seconds}"))
+    await asyncio.to_thread(marked.wait_for, 4)  # two of bubblewrap, the shell, the sleep
+    (reaper,) = (pid for pid in children(os.getpid()) if "supervisor.py" in command_line(pid))
+    (keeper,) = children(reaper)
+    os.kill(reaper, signal.SIGSTOP)  # it would end the command itself
+    os.kill(keeper, signal.SIGKILL)
+    os.kill(reaper, signal.SIGKILL)
+    with pytest.raises(CommandFailed, match="killed its supervisor"):
+        await running
+    await asyncio.to_thread(marked.wait_for, 0)
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def command_line(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_text()
 
 
 @needs_bubblewrap
