@@ -106,6 +106,21 @@ async def test_a_command_has_namespaces_of_its_own_and_no_capability(tmp_path: P
 
 
 @needs_bubblewrap
+async def test_devices_and_shared_memory_are_its_own(tmp_path: Path, marked: Marked) -> None:
+    shared = Path("/dev/shm", f"lye-{marked.seconds}")
+    await asyncio.to_thread(shared.write_text, "hunter2")
+    try:
+        content = await said(isolated(tmp_path), f"ls /dev; cat {shared}; echo x > {shared}; cat {shared}")
+        assert await asyncio.to_thread(shared.read_text) == "hunter2"
+    finally:
+        os.unlink(shared)
+    assert "hunter2" not in content
+    assert "\nx\n" in content
+    assert "null" in content.split()
+    assert set(content.split()).isdisjoint(("fuse", "kmsg", "kvm", "loop-control", "mapper", "mem", "net", "sda"))
+
+
+@needs_bubblewrap
 async def test_no_other_process_is_seen(tmp_path: Path) -> None:
     """Looked for in /proc: a `kill -9 -1` to see whether one is reached would end all of the user's, where one is."""
     other = await asyncio.create_subprocess_exec("sleep", "600", env={"OPENAI_API_KEY": "hunter2"})
