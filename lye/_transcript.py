@@ -1,4 +1,4 @@
-"""A stored conversation as text for a model, in pages: cleaned, quoted, cut short.
+"""A stored conversation as text for a model, a page at a time: cleaned, quoted, cut short.
 
 Every line of stored text stands behind "> ". So a line without it is ours, and nothing that was stored can pass for a
 heading, for another speaker, or for the conversation that goes on now.
@@ -22,18 +22,21 @@ _MAX_ARGUMENT_CHARS = 200
 _MAX_ITEMS = 10  # calls and files of one message
 
 
-def pages(thread: Thread) -> list[str]:
-    """Its messages but the system's, whole ones, in pages of at most PAGE_CHARS characters; at least one page."""
-    names = {call.id: call.name for message in thread.messages for call in message.tool_calls}
-    found = [""]
-    for number, message in enumerate(thread.messages, 1):
-        if message.role == "system":
-            continue
-        text = _message(number, message, names.get(message.tool_call_id or "", "a tool"))
-        if found[-1] and len(found[-1]) + len(text) + 2 > PAGE_CHARS:
-            found.append("")
-        found[-1] = f"{found[-1]}\n\n{text}" if found[-1] else text
-    return [page or "(there is nothing to read in it)" for page in found]
+def page(thread: Thread, first: int) -> tuple[str, int]:
+    """The messages from number `first` on but the system's, whole ones, at most PAGE_CHARS characters of them; and the
+    number of the last one. Others are not looked at, so that a page of a long thread costs what one of a short does.
+    """
+    shown: list[str] = []
+    size_chars, last = 0, first - 1
+    for number, message in enumerate(thread.messages[first - 1 :], first):
+        if message.role != "system":
+            text = _message(number, message, _tool_name(thread, number))
+            size_chars += len(text) + 2
+            if shown and size_chars > PAGE_CHARS + 2:
+                break
+            shown.append(text)
+        last = number
+    return "\n\n".join(shown) or "(there is nothing to read in it)", last
 
 
 def shown_time(time: datetime) -> str:
@@ -45,6 +48,13 @@ def line(text: str, max_chars: int = 300) -> str:
     """The text in one line of at most so many characters."""
     text = " ".join(clean(text[: 4 * max_chars]).split())
     return text if len(text) <= max_chars else f"{text[: max_chars - 3]}..."
+
+
+def _tool_name(thread: Thread, number: int) -> str:
+    """Which tool gave the result that is message `number`."""
+    id = thread.messages[number - 1].tool_call_id
+    earlier = reversed(thread.messages[: number - 1]) if id else ()
+    return next((call.name for message in earlier for call in message.tool_calls if call.id == id), "a tool")
 
 
 def _message(number: int, message: Message, tool_name: str) -> str:

@@ -20,6 +20,7 @@ from lye._web.fetch import Answer, Fetcher
 from lye._web.page_process import read_page_aside
 from lye._web.proxy import Proxy
 from lye._web.rules import Rules
+from lye._web.url import masked_url
 from lye.errors import FetchFailed, FileStoreNeeded
 from lye.search import Brave, Search, SearxNG
 from lye.search import search as ask_search
@@ -110,7 +111,7 @@ async def _download_file(
 ) -> ToolResult:
     if ctx.file_store is None:
         raise FileStoreNeeded(
-            f"{url!r} was not downloaded: the agent has no file store; the developer can pass"
+            f"{masked_url(url)!r} was not downloaded: the agent has no file store; the developer can pass"
             " Agent(file_store=await FileStore.create('files'))"
         )
     file = _open_temporary()

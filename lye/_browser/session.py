@@ -19,7 +19,7 @@ from lye._browser.proxy import Proxy
 from lye._browser.snapshot import shown_url, take
 from lye._browser.watch import NAVIGATION_S, Watch, quietly
 from lye._clean import clean
-from lye._web.url import parse_url
+from lye._web.url import parse_url, without_query
 from lye.errors import BrowserFailed, FetchFailed, UrlRefused
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class Session:
         if response is not None and response.status >= 400:
             known = {known.value: f" ({known.phrase})" for known in HTTPStatus}
             raise BrowserFailed(
-                f"{shown_url(response.url)!r} answered {response.status}{known.get(response.status, '')};"
+                f"{_named(response.url)!r} answered {response.status}{known.get(response.status, '')};"
                 " check the URL, or call browser_read to see the page that came with it"
             )
 
@@ -189,10 +189,10 @@ class Session:
         if url.startswith("chrome-error:"):
             self._raise_refusal()
             raise BrowserFailed(
-                f"{shown_url(self.watch.navigation)!r} could not be loaded; call browser_open with another URL"
+                f"{_named(self.watch.navigation)!r} could not be loaded; call browser_open with another URL"
             )
         if not url.startswith(("http://", "https://", "about:blank", "blob:http")):
-            self.watch.lost = f"it went to {shown_url(url)!r}"
+            self.watch.lost = f"it went to {_named(url)!r}"
             raise BrowserFailed(f"the page is closed, for {self.lost}, which is no web page; {_LOST}")
 
     def _raise_refusal(self) -> None:
@@ -209,10 +209,15 @@ class Session:
 
     def _why_not_opened(self, url: str, text: str) -> str:
         if "Download is starting" in text or self.watch.downloads:
-            return f"{shown_url(url)!r} is a file and no page; call download_file to keep it, if there is such a tool"
+            return f"{_named(url)!r} is a file and no page; call download_file to keep it, if there is such a tool"
         found = re.search(r"net::(ERR_\w+)", text)
         reason = found[1] if found else clean(text.partition("\n")[0])[:200]
-        return f"{shown_url(url)!r} could not be opened ({reason}); check the URL or try again later"
+        return f"{_named(url)!r} could not be opened ({reason}); check the URL or try again later"
+
+
+def _named(url: str) -> str:
+    """The URL for an error, which may be logged."""
+    return shown_url(without_query(url))
 
 
 def _ref(element: str) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from lye.errors import PathRefused
 
 _MAX_PATH_CHARS = 4_096
+_MAX_NAMES = 100  # a write holds a descriptor for each folder on the way
 _JOINERS = "\u200c\u200d"  # part of ordinary words in Persian and of emoji; the other format characters only hide
 _UNSEEN_CATEGORIES = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
@@ -48,6 +49,8 @@ def parse_path(text: str, root_places: Iterable[str]) -> FilePath:
         raise PathRefused(f"{text!r} is no path; use one such as 'notes.txt', or '.' for the opened folder")
     relative = _relative(text, root_places) if text.startswith("/") else text
     parts = tuple(part for part in relative.split("/") if part not in ("", "."))
+    if len(parts) > _MAX_NAMES:
+        raise PathRefused(f"the path {text[:60]!r}... has {len(parts):,} names; the limit is {_MAX_NAMES}")
     if ".." in parts:
         raise PathRefused(f"{text!r} has '..' in it; write the path from the opened folder down, without '..'")
     return FilePath(parts)

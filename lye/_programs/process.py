@@ -26,6 +26,7 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _SUPERVISOR = str(Path(__file__).with_name("supervisor.py"))
 _READ_BYTES = 1 << 16
 _GRACE_S = 45.0  # what the supervisor may take to end everything, and more
+_LATE_S = 1.0
 _DRAIN_S = 2.0
 _MAX_REPORT_BYTES = 4_096
 _MOST = 10**15  # more, the system's calls would not take
@@ -170,7 +171,9 @@ class _Supervisor:
     async def follow(self) -> Ended:
         """Wait for the supervisor's report, then for the rest of the output."""
         name = self._command.argv[0]
-        await asyncio.wait([self._reporting.ended], timeout=self._limits.timeout_s + _GRACE_S)
+        for patience_s in (self._limits.timeout_s + _LATE_S, _GRACE_S):
+            await asyncio.wait([self._reporting.ended], timeout=patience_s)
+            self._process.send_signal(signal.SIGCONT)  # a command can stop both supervisors
         report = _Report.of(bytes(self._report))
         if report is None:
             raise CommandFailed(

@@ -31,6 +31,11 @@ async def search_duckduckgo(
         if not deadline.expired():
             raise
         raise SearchFailed(f"DuckDuckGo did not answer within {timeout_s:g} s; {_NEXT}") from error
+    except OSError as error:
+        raise SearchFailed(
+            f"DuckDuckGo was not asked ({error.strerror}): no process for it could be started; try again later, with"
+            " fewer searches at once"
+        ) from error
     if answered is None:
         raise SearchFailed(f"DuckDuckGo's answer could not be read; {_NEXT}")
     if "failure" in answered:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import re
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -82,7 +83,7 @@ class Fetcher:
             if not deadline.expired():
                 raise
             raise FetchFailed(
-                f"{str(target)!r} did not finish within {self.timeout_s:g} s; try again later or use another URL"
+                f"{target.shown!r} did not finish within {self.timeout_s:g} s; try again later or use another URL"
             ) from error
         except (
             httpcore.NetworkError,
@@ -91,7 +92,7 @@ class Fetcher:
             httpcore.ProxyError,
         ) as error:
             raise FetchFailed(
-                f"{str(target)!r} could not be fetched ({type(error).__name__}: {str(error)[:300]});"
+                f"{target.shown!r} could not be fetched ({type(error).__name__}: {_reason(error)});"
                 " check the URL or try again later"
             ) from error
 
@@ -106,14 +107,14 @@ class Fetcher:
                     yield _accept(response, target, max_bytes)
                     return
                 target = self._next(target, location)
-        raise FetchFailed(f"{str(start)!r} redirects more than {MAX_REDIRECTS} times; use the final URL")
+        raise FetchFailed(f"{start.shown!r} redirects more than {MAX_REDIRECTS} times; use the final URL")
 
     def _next(self, target: Target, location: str) -> Target:
         """Where a redirect leads. A call to an opened host is not "outward" (see web.py), so it must stay there."""
         following = join(target, location)
         if self.rules.is_opened(target) and not self.rules.is_opened(following):
             raise UrlRefused(
-                f"{str(target)!r} redirects out of the hosts that were opened, to {str(following)!r};"
+                f"{target.shown!r} redirects out of the hosts that were opened, to {following.shown!r};"
                 " open that one yourself if you mean it"
             )
         return following
@@ -181,6 +182,11 @@ class Fetcher:
         )
 
 
+def _reason(error: Exception) -> str:
+    """Its words, without the server's: h11 quotes a header line that is none, which can be a cookie."""
+    return re.sub(r"b(ytearray\(b)?['\"].*", "...", str(error), flags=re.DOTALL)[:300]
+
+
 def _header(response: httpcore.Response, name: bytes) -> str:
     """The header's values, joined as RFC 9110 says; "" without it."""
     value = b", ".join(value for key, value in response.headers if key.lower() == name)
@@ -191,7 +197,7 @@ def _header(response: httpcore.Response, name: bytes) -> str:
 
 
 def _accept(response: httpcore.Response, target: Target, max_bytes: int) -> Answer:
-    what = repr(str(target))
+    what = repr(target.shown)
     status = response.status
     if not 200 <= status < 300 or status == HTTPStatus.PARTIAL_CONTENT:  # a part is never asked for
         known = {known.value: f" ({known.phrase})" for known in HTTPStatus}

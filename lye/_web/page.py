@@ -10,6 +10,7 @@ from lye._clean import clean
 from lye._web.html import read_html
 from lye._web.links import read_links
 from lye._web.pdf import PdfUnreadable, read_pdf
+from lye._web.url import without_query
 from lye.errors import FetchFailed
 
 PAGE_CHARS = 20_000
@@ -41,7 +42,9 @@ class Page:
         starts = page_starts(self.text)
         count = len(starts) - 1
         if not 1 <= number <= count:
-            raise FetchFailed(f"page={number!r} of {self.url!r} does not exist; call with page=1 to page={count}")
+            raise FetchFailed(
+                f"page={number!r} of {without_query(self.url)!r} does not exist; call with page=1 to page={count}"
+            )
         header = [f"Title: {self.title}"] if self.title else []
         header.append(f"URL: {self.url}")
         if count > 1:
@@ -55,7 +58,9 @@ def read_page(body: bytes, content_type: str, url: str, links: bool = False) -> 
     """The page that the bytes hold, or the list of its links. See `is_slow`. FetchFailed for other than text."""
     media_type = _media_type(body, content_type)
     if links and media_type not in _HTML_TYPES:
-        raise FetchFailed(f"{url!r} is {media_type[:100]!r}, which has no list of links; call with links=false")
+        raise FetchFailed(
+            f"{without_query(url)!r} is {media_type[:100]!r}, which has no list of links; call with links=false"
+        )
     if links:
         title, text = "", read_links(_decode_text(body, content_type, is_html=True), url)
     elif media_type in _HTML_TYPES:
@@ -65,7 +70,7 @@ def read_page(body: bytes, content_type: str, url: str, links: bool = False) -> 
     elif _TEXT_TYPES.fullmatch(media_type):
         title, text = "", _decode_text(body, content_type, is_html=False)
     else:
-        raise FetchFailed(f"{url!r} is {media_type[:100]!r}, not a page of text; {_KEEP}")
+        raise FetchFailed(f"{without_query(url)!r} is {media_type[:100]!r}, not a page of text; {_KEEP}")
     return Page(" ".join(clean(title).split())[:_MAX_TITLE_CHARS], url, clean(text))
 
 
@@ -73,7 +78,7 @@ def _read_pdf(body: bytes, url: str) -> tuple[str, str]:
     try:
         return read_pdf(body)
     except PdfUnreadable as error:
-        raise FetchFailed(f"{url!r} is a PDF that cannot be read: {error}; {_KEEP}") from error
+        raise FetchFailed(f"{without_query(url)!r} is a PDF that cannot be read: {error}; {_KEEP}") from error
 
 
 def is_slow(body: bytes, content_type: str) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 
 from lye._child import MAX_MEMORY_BYTES, answer, ask_child
 from lye._web.page import Page, is_slow, read_page
+from lye._web.url import without_query
 from lye.errors import FetchFailed
 
 
@@ -24,11 +25,17 @@ async def read_page_aside(
     if not is_slow(body, content_type):
         return await asyncio.to_thread(read_page, body, content_type, url, links)
     question = {"content_type": content_type, "url": url, "links": links}
-    found = await ask_child("lye._web.page_process:serve", question, body, max_memory_bytes)
+    try:
+        found = await ask_child("lye._web.page_process:serve", question, body, max_memory_bytes)
+    except OSError as error:
+        raise FetchFailed(
+            f"{without_query(url)!r} could not be read ({error.strerror}): no process for it could be started; try"
+            " again later, with fewer pages at once"
+        ) from error
     if found is None:
         raise FetchFailed(
-            f"{url!r} is damaged, or could not be read within {max_memory_bytes:,} bytes of memory; use another"
-            " page, or call download_file to keep it as a file"
+            f"{without_query(url)!r} is damaged, or could not be read within {max_memory_bytes:,} bytes of memory; use"
+            " another page, or call download_file to keep it as a file"
         )
     if "failure" in found:
         raise FetchFailed(found["failure"])

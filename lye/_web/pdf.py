@@ -13,7 +13,7 @@ class PdfUnreadable(Exception):
     """Why there is no text: the file is damaged, encrypted, or only pictures."""
 
 
-def read_pdf(body: bytes) -> tuple[str, str]:
+def read_pdf(body: bytes, max_chars: int = MAX_CHARS) -> tuple[str, str]:
     """Title, and the text of as many pages as fit the limits. Raises PdfUnreadable, and whatever pypdf runs into."""
     from pypdf import PdfReader
     from pypdf.errors import DependencyError, PyPdfError
@@ -28,7 +28,7 @@ def read_pdf(body: bytes) -> tuple[str, str]:
         for number, page in enumerate(reader.pages[:MAX_PAGES], 1):
             text = page.extract_text().strip()
             chars += len(text)
-            if chars > MAX_CHARS:
+            if chars > max_chars:
                 break
             parts.append(f"## Page {number}\n\n{text}" if text else "")
         title = str(reader.metadata.title or "") if reader.metadata else ""

@@ -59,7 +59,7 @@ class Rules:
         """Refuse a port that is neither a web port nor opened with its host."""
         if target.port not in OPEN_PORTS and not self.is_opened(target):
             raise UrlRefused(
-                f"port {target.port!r} of {str(target)!r} is none of {OPEN_PORTS};"
+                f"port {target.port!r} of {target.shown!r} is none of {OPEN_PORTS};"
                 f" use another URL, or {_OPEN_UP.format(self.factory, f'{target.host}:{target.port}')}"
             )
 

@@ -57,6 +57,11 @@ class Target:
         """The host as it stands before a port."""
         return f"[{self.host}]" if ":" in self.host else self.host
 
+    @property
+    def shown(self) -> str:
+        """The URL for an error or a log: its query can be a token or a signature, and is not in it."""
+        return without_query(str(self))
+
     def __str__(self) -> str:
         return f"{self.scheme}://{self.authority}{self.path_and_query}"
 
@@ -64,7 +69,7 @@ class Target:
 def parse_url(url: str) -> Target:
     """The parts of an http(s) URL, the fragment dropped; raises UrlRefused for everything else."""
     text = url.strip()
-    shown = _shown(text)
+    shown = masked_url(text)
     if len(text) > _MAX_URL_CHARS:
         raise UrlRefused(f"{shown!r} has {len(text):,} characters; use a URL of at most {_MAX_URL_CHARS:,}")
     if any(c == "\\" or unicodedata.category(c) in ("Cc", "Cs") for c in text):
@@ -90,10 +95,10 @@ def join(base: Target, location: str) -> Target:
     try:
         target = parse_url(urljoin(str(base), location.strip()))
     except ValueError as error:
-        raise UrlRefused(f"{str(base)!r} redirects to a bad place: {error}") from error
+        raise UrlRefused(f"{base.shown!r} redirects to a bad place: {error}") from error
     if (base.scheme, target.scheme) == ("https", "http"):
         raise UrlRefused(
-            f"{str(base)!r} redirects from https down to {str(target)!r}; open that one yourself if you mean it"
+            f"{base.shown!r} redirects from https down to {target.shown!r}; open that one yourself if you mean it"
         )
     return target
 
@@ -120,10 +125,20 @@ def normalise_host(host: str) -> str:
     return name
 
 
-def _shown(text: str) -> str:
-    """The URL for an error message: what stands before an @ may be a password."""
-    _, at, rest = text.rpartition("@")
-    shown = f"...@{rest}" if at else text
+def without_query(url: str) -> str:
+    """A sound URL without the words of its query and fragment, which can be a token or a signature."""
+    found = re.search(r"[?#]", url)
+    return f"{url[: found.start() + 1]}..." if found else url
+
+
+def masked_url(text: str) -> str:
+    """What may be no URL at all, for an error: without a query, and without what stands before an @, a password."""
+    shown = without_query(text)
+    _, at, place = shown.rpartition("@")
+    if at:
+        shown = f"...@{place}"
+    elif "@" in text:  # a password may hold a ? or a #
+        shown = f"{text.partition(':')[0]}:..."
     return shown if len(shown) <= 200 else f"{shown[:200]}..."
 
 

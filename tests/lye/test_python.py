@@ -33,6 +33,11 @@ async def call(code: str, **arguments: object) -> ToolResult:
     return await run_tool({"run_python": RUN}, "run_python", json.dumps({"code": code, **arguments}), context)
 
 
+async def test_a_snippet_cannot_read_on_where_its_code_came_from() -> None:
+    result = await call("import os, sys\nos.lseek(0, 0, 0) if os.path.isfile('/dev/fd/0') else 0\nsys.stdin.read()")
+    assert result.content.endswith("--- stdout ---\n''")
+
+
 def test_the_tool_says_what_it_does_risk_and_take() -> None:
     (tool,) = PYTHON_TOOLS
     assert (tool.name, tool.risk, tool.effect) == ("run_python", "exec", "once")

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import textwrap
+import tracemalloc
 from pathlib import Path
 from urllib.parse import quote
 
@@ -15,6 +16,7 @@ import pytest
 from lye import Brave, ExtraNeeded, SearchFailed, SearxNG, UrlRefused, web_tools
 from lye.search import Search
 from tests.lye.children import children_of
+from tests.lye.descriptors import no_descriptors
 from tests.lye.local_proxy import LocalProxy
 from tests.lye.local_server import LocalServer
 
@@ -181,6 +183,12 @@ async def test_a_query_stays_a_query(server: LocalServer, query: str) -> None:
     assert "\r\nHost: evil" not in head
 
 
+async def test_a_query_stays_a_query_for_brave(server: LocalServer) -> None:
+    with pytest.raises(SearchFailed):
+        await search(Brave(KEY, server.url("/base")), "a&count=20&q=b c#d")
+    assert server.requests[0].startswith("GET /base?q=a%26count%3D20%26q%3Db+c%23d&count=5&text_decorations=false ")
+
+
 @pytest.mark.parametrize("kind", [searxng, brave])
 async def test_a_redirect_to_another_place_gets_neither_key_nor_query(server: LocalServer, kind: object) -> None:
     with LocalServer() as other:
@@ -195,6 +203,11 @@ async def test_the_services_host_is_not_opened_to_fetch_page(server: LocalServer
     fetch_page = web_tools(search=SearxNG(server.url()))[0]
     with pytest.raises(UrlRefused, match="none of"):
         await fetch_page(server.url())
+
+
+async def test_a_service_that_says_too_much_is_left_at_the_limit(server: LocalServer) -> None:
+    with pytest.raises(SearchFailed, match="limit of 2,097,152 bytes"):
+        await search(searxng(server, b'{"results": [' + b" " * 2_100_000 + b"]}"))
 
 
 async def test_a_service_that_never_ends_is_left_at_the_time_limit(server: LocalServer) -> None:
@@ -294,6 +307,24 @@ async def test_duckduckgo_failing_is_a_failure_with_the_next_step(stand_in: Path
         await search("duckduckgo")
 
 
+async def test_a_failure_of_the_library_repeats_nothing_of_the_proxy(stand_in: Path) -> None:
+    library(stand_in, "raise DDGSException(f'no tunnel by {self.proxy}')")
+    with pytest.raises(SearchFailed, match=r"no answer \(DDGSException\)") as failure:
+        await search("duckduckgo", proxy="http://me:hunter2@proxy.example:3128")
+    assert "hunter2" not in str(failure.value)
+
+
+async def test_a_library_that_finds_too_much_text_costs_no_memory_here(stand_in: Path) -> None:
+    library(stand_in, "return [{'title': 'x' * 50_000_000, 'href': 'https://cats.example/'}]")
+    await asyncio.to_thread(json.loads, "1")  # what is loaded once
+    tracemalloc.start()
+    try:
+        assert "1. xxx" in await search("duckduckgo")
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+
+
 async def test_duckduckgo_without_results_says_that_it_may_be_a_refusal(stand_in: Path) -> None:
     for body in ("return []", "raise DDGSException('No results found.')"):
         library(stand_in, body)
@@ -305,6 +336,24 @@ async def test_a_library_that_hangs_is_killed_at_the_time_limit(stand_in: Path) 
     with pytest.raises(SearchFailed, match="within 2 s"):
         await search("duckduckgo", timeout_s=2)
     assert children_of("lye._web.ddgs") == []
+
+
+async def test_a_process_that_cannot_be_started_is_a_failure_in_words(stand_in: Path) -> None:
+    library(stand_in, "return []")
+    await search("duckduckgo")  # the library is known to be there
+    failures = []
+    with no_descriptors() as held:
+        for _ in range(9):
+            try:
+                await search("duckduckgo")
+                break
+            except SearchFailed as error:
+                failures.append(str(error))
+            os.close(held.pop())
+    assert set(failures) == {
+        "DuckDuckGo was not asked (Too many open files): no process for it could be started; try again later, with"
+        " fewer searches at once"
+    }
 
 
 async def test_a_cancelled_search_leaves_no_process(stand_in: Path) -> None:

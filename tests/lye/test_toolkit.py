@@ -6,6 +6,8 @@ import re
 import sys
 import unicodedata
 from collections.abc import Callable
+from dataclasses import asdict
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 
 import lye
 from lye import files_tools, python_tools, shell_tools, thread_tools, web_tools
+from lye._programs.process import Limits
 from narrator import Message, Thread, ThreadStore
 from tests.lye.local_server import LocalServer
 from tyler import Agent, Tool
@@ -39,6 +42,17 @@ def test_a_model_is_told_what_each_tool_and_parameter_is(name: str) -> None:
     assert len(tool.description) > 20
     for parameter, schema in tool.parameters["properties"].items():
         assert schema.get("description"), parameter
+
+
+def test_what_runs_programs_has_the_same_limits_by_the_same_names_and_defaults() -> None:
+    """Both factories write them out, so that an editor shows them; this keeps them alike."""
+    limits = asdict(Limits())
+    shell, python = (
+        {name: option.default for name, option in signature(make).parameters.items()}
+        for make in (shell_tools, python_tools)
+    )
+    assert shell == python | {"allow": ()}
+    assert {name: shell[name] for name in limits} == limits
 
 
 def test_the_docs_list_every_tool_with_its_risk_effect_and_what_it_touches() -> None:

@@ -117,6 +117,14 @@ async def test_a_download_is_kept_and_attached(server: LocalServer) -> None:
     assert "'table.csv' (text/csv, 8 bytes)" in result.content
 
 
+@pytest.mark.parametrize("declared", ["x y/z", "text/csv<b>", "text", "text/csv/x", "t" * 100 + "/x", "text/\u202ecsv"])
+async def test_a_type_that_is_none_is_guessed_by_the_name(server: LocalServer, declared: str) -> None:
+    server.serve("/a.csv", b"a,b\n", headers=f"Content-Type: {declared}")
+    async with await FileStore.create() as store:
+        result = await call(LOCAL, "download_file", store, url=server.url("/a.csv"))
+    assert result.attachments[0].mime_type == "text/csv"
+
+
 async def test_a_large_download_never_lies_in_memory(server: LocalServer, tmp_path: Path) -> None:
     def body() -> Iterator[bytes]:
         yield from (bytes([number]) * 1_000_000 for number in range(40))

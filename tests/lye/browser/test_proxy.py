@@ -133,6 +133,14 @@ async def test_what_is_not_allowed_gets_no_answer(proxy: Proxy, request_line: st
     assert await ask(proxy, f"{request_line} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n") == b""
 
 
+async def test_a_refusal_is_remembered_by_the_one_notation_of_its_host_and_a_hundred_are(proxy: Proxy) -> None:
+    await ask(proxy, "CONNECT 0xa.1:443 HTTP/1.1\r\n\r\n")
+    assert list(proxy.refusals) == [("10.0.0.1", 443)]
+    for number in range(120):
+        await ask(proxy, f"CONNECT 10.0.1.{number}:443 HTTP/1.1\r\n\r\n")
+    assert len(proxy.refusals) == 100
+
+
 @pytest.mark.parametrize(
     "headers", ["Transfer-Encoding: chunked\r\n", "Content-Length: -1\r\n", "Content-Length: x\r\n"]
 )
@@ -148,8 +156,22 @@ async def test_a_flood_is_cut_and_nothing_follows_it(proxy: Proxy, server: Local
     assert len(answer) <= 1_000_000
     assert proxy.exhausted
     assert await ask(proxy, get(server.url("/small"))) in (b"", b"(reset)")
+    assert len(server.requests) == 1  # nothing leaves either
     proxy.allow(1_000)
     assert (await ask(proxy, get(server.url("/small")))).endswith(b"small")
+
+
+async def test_more_connections_than_a_page_needs_are_not_taken(proxy: Proxy, server: LocalServer) -> None:
+    server.serve("/", "taken")
+    held = [await asyncio.open_connection("127.0.0.1", proxy.port) for _ in range(128)]
+    assert await ask(proxy, get(server.url())) in (b"", b"(reset)")
+    assert server.requests == []
+    held.pop()[1].close()
+    async with asyncio.timeout(10):
+        while not (await ask(proxy, get(server.url()))).endswith(b"taken"):
+            await asyncio.sleep(0.01)
+    for _, writer in held:
+        writer.close()
 
 
 async def test_an_endless_head_is_cut(proxy: Proxy, server: LocalServer) -> None:

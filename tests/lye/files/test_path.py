@@ -59,6 +59,7 @@ REFUSED = {
     "tag characters": "a\U000e0041",
     "half a character": "a\udcff",
     "very long": "a/" * 2_049,
+    "very deep": "a/" * 101,
 }
 
 

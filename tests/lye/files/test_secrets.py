@@ -22,12 +22,12 @@ SHUT = """
     my-credentials.json client_secret_1.json service-account.json service-account-prod.json
     service_account.json secrets.yaml secrets.yml secret.json token token.json api_key.txt github_token
     passwords.txt terraform.tfstate prod.tfvars .htpasswd wp-config.php .bash_history .python_history
-    .config/gcloud/x.db x/.config/gh/hosts.yml cookies.sqlite .m2/settings.xml
+    .config/gcloud/x.db x/.config/gh/hosts.yml cookies.sqlite .m2/settings.xml .aws/config .auth.json.swp
 """
 DISGUISED = {
     "Windows drops the dot": ".env.",
     "Windows drops the space": ".env ",
-    "NTFS stream": ".env::$DATA",
+    "NTFS stream": "server.pem::$DATA",
     "ignored by HFS+": ".e\u200cnv",
     "long s": ".\u017f\u017fh/config",
     "fullwidth": ".\uff45\uff4e\uff56",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from lye import image_tools
+from lye import MediaFailed, image_tools
+from lye._media.file import read_media
+from lye._media.type import IMAGES, image_type
 from narrator import Attachment, FileStore, Message, Thread, ThreadStore
 from tests.litellm_clients import litellm_clients
 from tests.lye.local_server import LocalServer
 from tests.lye.media_server import CHAT, JPEG, JSON, MP3, PNG, attached, call, chat_answer, settings
-from tyler.tools import ToolResult
+from tyler.tools import ToolContext, ToolResult
 
 __all__ = ["litellm_clients"]
 pytestmark = pytest.mark.usefixtures("litellm_clients")
@@ -93,6 +95,18 @@ async def test_of_two_files_with_one_name_the_model_is_asked_which(looking: Loca
     assert other.file_id in result.content
     assert not (await look(looking, store, other.file_id)).failed
     assert not (await look(looking, await attached(DOT, DOT), "dot.png")).failed
+
+
+async def test_of_many_files_the_newest_are_listed_each_in_a_few_words(looking: LocalServer) -> None:
+    files = [
+        Attachment(filename=f"{n}-{'x' * 200}", content=bytes([n]), mime_type=f"image/{'y' * 200}") for n in range(30)
+    ]
+    threads = await attached(*files)
+    context = ToolContext("t", None, "c", "k", file_store=threads.file_store, thread_store=threads)
+    with pytest.raises(MediaFailed, match="and 10 older ones") as refusal:
+        await read_media(context, "cat.png", image_type, IMAGES, 1_000)
+    assert str(refusal.value).count("file_id ") == 20
+    assert len(str(refusal.value)) < 20 * 320
 
 
 async def test_another_owners_file_is_not_there_by_name_or_id(looking: LocalServer) -> None:

@@ -57,7 +57,12 @@ OPEN = """
     timeout 5 *; tar *; awk *; sed -i *; ssh host *; make *; docker run *; sh *; bash -c *; /bin/bash *; BASH *; uv *;
     python *; python3 *; python3.11 *; python3.11-dbg *; python -c *; python -m *; node *; perl -e *; git *; vim *;
     git -C * status; npm *; npx *; pip3 *; vim.tiny *; gcc-12 *; sort *; rg *; split *; bwrap *; taskset *; tmux *;
-    cmake *; apt-get *; runuser *; flock *; /lib64/ld-linux-x86-64.so.2 *; ssh-keygen *; docker-compose *; wget *
+    cmake *; apt-get *; runuser *; flock *; /lib64/ld-linux-x86-64.so.2 *; ssh-keygen *; docker-compose *; wget *;
+    git grep *; git grep -n *; git fetch *; git clone *; git rebase *; git config *; git ls-remote origin *; uv run *;
+    poetry run *; npm exec *; pnpm dlx *; yarn dlx *; pipx run *; deno eval *; bun x *; uv run python *;
+    bundle exec *; uv run -m *; npm exec env *; poetry run uv run *;
+    conda run *; coverage run *; hatch run *; ipython *; julia *; tsx *; ts-node *; nvim *;
+    emacsclient *; numactl *; torsocks *; tini *; chronic *; ip netns *
 """
 
 
@@ -74,6 +79,11 @@ def test_a_pattern_that_allows_everything_is_refused(pattern: str) -> None:
         "python manage.py *",
         "git diff *",
         "npm test *",
+        "git grep -n TODO",
+        "uv pip list *",
+        "uv run pytest *",
+        "poetry run python manage.py *",
+        "go run . *",
         "bash build.sh *",
         "find . -name x",
         "sort a.txt",

@@ -77,6 +77,12 @@ def test_a_folder_outside_is_refused(root: Path, cwd: str) -> None:
         find_folder(str(root), cwd)
 
 
+def test_a_refusal_does_not_repeat_a_long_name(root: Path) -> None:
+    with pytest.raises(CommandRefused, match="cwd is 1,000,000 characters long") as refusal:
+        find_folder(str(root), "x" * 1_000_000)
+    assert len(str(refusal.value)) < 200
+
+
 def test_a_folder_inside_is_found(root: Path) -> None:
     for cwd, found in ((".", root), ("", root), ("sub", root / "sub"), ("in", root / "sub"), ("sub/..", root)):
         assert find_folder(str(root), cwd) == str(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 
 import pytest
 
@@ -77,3 +78,16 @@ def test_a_cut_through_a_character_leaves_no_half() -> None:
     kept = KeptOutput(100)
     kept.add(b"x" + "é".encode() * 1_000 + b"yz")
     assert set(kept.text().split("left out ...]\n")[1]) == {"é", "y", "z"}
+
+
+def test_a_long_output_takes_no_memory() -> None:
+    tracemalloc.start()
+    try:
+        kept = KeptOutput(1_000)
+        for _ in range(500):
+            kept.add(bytes(65_536))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert kept.size_bytes == 500 * 65_536
+    assert peak < 500_000

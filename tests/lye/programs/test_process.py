@@ -182,6 +182,11 @@ AGAINST_THE_SUPERVISOR = {
         "reaper = int(open(f'/proc/{os.getppid()}/stat').read().split()[3]); os.kill(reaper, 19); time.sleep(100)",
         "time",
     ),
+    "both-stopped": (
+        "reaper = int(open(f'/proc/{os.getppid()}/stat').read().split()[3])\n"
+        "os.kill(reaper, 19); os.kill(os.getppid(), 19); time.sleep(100)",
+        "supervisor",
+    ),
 }
 
 
@@ -248,6 +253,26 @@ async def test_a_large_process_is_ended_by_its_supervisor(tmp_path: Path, marked
     assert ended.reason == "output"
 
 
+@linux_only
+async def test_an_output_that_a_stranger_holds_open_is_not_waited_for(tmp_path: Path, marked: Marked) -> None:
+    code = "print('said', flush=True); os.symlink(str(os.getpid()), 'pid')\nwhile 'held' not in os.listdir(): pass"
+
+    def hold() -> int:
+        while "pid" not in os.listdir(tmp_path):
+            time.sleep(0.01)
+        fd = os.open(f"/proc/{os.readlink(tmp_path / 'pid')}/fd/1", os.O_WRONLY)
+        (tmp_path / "held").touch()
+        return fd
+
+    holding = asyncio.ensure_future(asyncio.to_thread(hold))
+    try:
+        async with asyncio.timeout(10):
+            ended = await run_python(code, tmp_path, marked)
+    finally:
+        os.close(await holding)
+    assert (ended.exit_code, ended.stdout) == (0, "said\n")
+
+
 # -- limits ----------------------------------------------------------------------------------------
 
 BOMB = """
@@ -273,6 +298,13 @@ async def test_a_fork_bomb_is_ended(tmp_path: Path, marked: Marked, child: str) 
     ended = await run_python(BOMB.format(child=child), tmp_path, marked, timeout_s=10)
     assert ended.reason == "processes"
     assert time.monotonic() - began < 25
+
+
+@linux_only
+async def test_more_processes_than_the_limit_are_ended(tmp_path: Path, marked: Marked) -> None:
+    code = "[os.fork() for _ in range(3)]; time.sleep(100)"
+    ended = await run_python(code, tmp_path, marked, max_processes=7, timeout_s=10)
+    assert ended.reason == "processes"
 
 
 @linux_only
@@ -312,6 +344,12 @@ async def test_all_files_together_cannot_grow_over_the_limit(tmp_path: Path, mar
 
 async def test_what_short_lived_children_write_counts_too(tmp_path: Path, marked: Marked) -> None:
     script = "i=0; while :; do i=$((i+1)); head -c 1000000 /dev/zero > $((i % 5)); done"
+    assert (await run_shell(script, tmp_path, marked, max_written_bytes=20_000_000, timeout_s=20)).reason == "written"
+
+
+@linux_only
+async def test_what_short_lived_orphans_write_counts_too(tmp_path: Path, marked: Marked) -> None:
+    script = "i=0; while :; do i=$((i+1)); (head -c 1000000 /dev/zero > $((i % 5)) &); sleep 0.02; done"
     assert (await run_shell(script, tmp_path, marked, max_written_bytes=20_000_000, timeout_s=20)).reason == "written"
 
 
@@ -363,6 +401,40 @@ async def test_limits_are_set(tmp_path: Path, marked: Marked) -> None:
 
 
 @linux_only
+async def test_no_core_is_written_though_the_program_itself_may(tmp_path: Path, marked: Marked) -> None:
+    before = resource.getrlimit(resource.RLIMIT_CORE)
+    if before[1] == 0:
+        pytest.skip("no process here may write a core")
+    resource.setrlimit(resource.RLIMIT_CORE, (before[1], before[1]))
+    try:
+        ended = await run_shell("ulimit -c", tmp_path, marked)
+    finally:
+        resource.setrlimit(resource.RLIMIT_CORE, before)
+    assert ended.stdout == "0\n"
+
+
+LIMITED = """
+import os, resource, sys
+sys.path.insert(0, {root!r})
+from lye._programs import supervisor
+if os.geteuid() == 0:  # whom the system does not limit so: another user stands in
+    os.setgroups([]), os.setgid(65534), os.setuid(65534)
+before = supervisor._tasks_of_user()
+supervisor._limit(dict(timeout_s=1, max_file_bytes=10**6, max_memory_bytes=10**9, max_processes=64))
+print(before, *resource.getrlimit(resource.RLIMIT_NPROC))
+"""
+
+
+@linux_only
+def test_a_users_processes_are_limited_by_the_system_as_well() -> None:
+    code = LIMITED.format(root=str(ROOT))
+    done = subprocess.run([PYTHON, "-c", code], capture_output=True, text=True, check=True)
+    running, soft, hard = map(int, done.stdout.split())
+    assert running + 64 <= soft <= running + 64 + 600
+    assert soft == hard
+
+
+@linux_only
 async def test_a_lower_limit_of_the_program_itself_stands(tmp_path: Path) -> None:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(200, before[0]), before[1]))
@@ -384,6 +456,12 @@ async def test_no_signal_is_ignored(tmp_path: Path, marked: Marked) -> None:
 async def test_no_setuid_program_gains_rights(tmp_path: Path, marked: Marked) -> None:
     ended = await run_shell("grep NoNewPrivs /proc/self/status", tmp_path, marked)
     assert ended.stdout == "NoNewPrivs:\t1\n"
+
+
+@linux_only
+async def test_a_signal_to_its_own_group_ends_the_command_alone(tmp_path: Path, marked: Marked) -> None:
+    ended = await run_shell("kill -9 0", tmp_path, marked)
+    assert (ended.exit_code, ended.reason) == (-9, None)
 
 
 # -- what a command inherits -----------------------------------------------------------------------
@@ -409,6 +487,15 @@ async def test_no_variable_and_no_open_file_is_inherited(
     assert descriptors == "['0', '1', '2', '3']"  # the last one lists them
     assert "SigBlk:\t0000000000000000" in status
     assert "hunter2" not in ended.stdout
+
+
+async def test_the_mode_of_new_files_is_not_the_programs_own(tmp_path: Path, marked: Marked) -> None:
+    before = os.umask(0)
+    try:
+        await run_shell("touch file", tmp_path, marked)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o644
 
 
 @linux_only
@@ -454,6 +541,11 @@ def test_what_was_mounted_in_the_temporary_folder_is_kept(tmp_path: Path, marked
     finally:
         subprocess.run(["umount", f"{folder}/tmp"], check=False, capture_output=True)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+async def test_no_other_user_may_look_into_a_commands_own_folder(tmp_path: Path, marked: Marked) -> None:
+    ended = await run_shell("ls -ld $TMPDIR/.. $TMPDIR $HOME", tmp_path, marked)
+    assert [line[:10] for line in ended.stdout.splitlines()] == ["drwx------"] * 3
 
 
 async def test_home_and_temporary_folder_are_fresh_and_removed(tmp_path: Path, marked: Marked) -> None:
@@ -514,6 +606,46 @@ def test_when_the_program_is_killed_nothing_is_left_running(
     finally:
         program.kill()
         program.wait()
+    until = time.monotonic() + 5
+    while os.listdir(temporary) and time.monotonic() < until:
+        time.sleep(0.01)
+
+
+FORKED = """
+import os, time
+def fork():
+    if os.fork() == 0: time.sleep({mark}), os._exit(0)  # as multiprocessing does, with all that is open
+async def later():
+    while not os.path.exists("{begun}"): await asyncio.sleep(0.01)
+    fork()
+async def main(command): await asyncio.gather(run(command, Limits()), later())
+"""
+
+
+@linux_only
+def test_a_forked_child_that_outlives_the_program_does_not_keep_a_command_alive(
+    tmp_path: Path, temporary: Path, marked: Marked
+) -> None:
+    """The child has a copy of the pipe whose end would tell the supervisor."""
+    begun = tmp_path / "begun"
+    script = f"touch {begun}; sleep {marked.seconds}"
+    code = (
+        "import asyncio\nfrom lye._programs.process import *\n"
+        + FORKED.format(mark=int(marked.seconds) // 10, begun=begun)
+        + f"asyncio.run(main(Command('/bin/sh', ['sh', '-c', {script!r}], '/', new_folder(), {{}})))"
+    )
+    program = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env={**os.environ, "TMPDIR": str(temporary)})
+    try:
+        marked.wait_for(4)
+        program.kill()
+        program.wait(10)
+        marked.wait_for(1)
+    finally:
+        program.kill()
+        program.wait()
+        for found in marked.alive():
+            os.kill(int(found.split()[0]), signal.SIGKILL)
+    marked.wait_for(0)
     until = time.monotonic() + 5
     while os.listdir(temporary) and time.monotonic() < until:
         time.sleep(0.01)

@@ -94,6 +94,11 @@ async def test_a_bomb_stops_at_the_limit_with_little_memory(encode: object) -> N
     assert peak < 3_000_000
 
 
+async def test_a_piece_is_small_whatever_it_was_packed_in() -> None:
+    packed = pieces(gzip.compress(bytes(5_000_000)), 65_536)
+    assert max([len(piece) async for piece in decode(packed, "gzip", 10_000_000, "the page")]) <= 65_536
+
+
 async def test_a_bomb_of_many_small_members_stops_too() -> None:
     with pytest.raises(FetchFailed, match="limit"):
         await decoded(gzip.compress(bytes(1000)) * 20_000, "gzip")

@@ -15,8 +15,9 @@ from contextlib import closing
 import pytest
 
 from lye._web.fetch import Fetcher
+from lye._web.page import Page, read_page
 from lye._web.rules import Rules
-from lye.errors import FetchFailed
+from lye.errors import FetchFailed, UrlRefused
 from tests.lye.fetching import LIMIT, LOCAL, Names, fetch
 from tests.lye.local_server import LocalServer
 
@@ -338,3 +339,47 @@ async def test_brotli_and_zstd_sent_unasked_are_refused_unread_and_at_once(
         await fetch(LOCAL, server.url())
     assert time.monotonic() - began < 2
     assert "br" not in server.requests[0].partition("Accept-Encoding:")[2].partition("\r\n")[0]
+
+
+SECRET = "/a?token=hunter2"
+FAILURES: dict[str, dict[str, object]] = {
+    "a bad status": {"status": "404 Not Found"},
+    "too large": {"body": b"x" * (LIMIT + 1)},
+    "too large, and it does not say so": {"body": [b"x" * (LIMIT + 1)]},
+    "damaged": {"body": b"x", "headers": "Content-Encoding: gzip"},
+    "an encoding that was not asked for": {"headers": "Content-Encoding: br"},
+    "no HTTP": {"headers": "Content-Length: 1\r\nContent-Length: 2"},
+    "a damaged header": {"headers": "Set-Cookie: hunter2\0"},
+    "a damaged status": {"status": "200\0hunter2"},
+    "it redirects to itself": {"status": "302 Found", "headers": f"Location: {SECRET}"},
+    "it redirects out": {"status": "302 Found", "headers": "Location: http://other.example/b?token=hunter2"},
+    "it redirects to no place": {"status": "302 Found", "headers": "Location: ftp://other.example/b?token=hunter2"},
+    "it redirects to a bad port": {"status": "302 Found", "headers": "Location: http://127.0.0.1:0/?token=hunter2"},
+}
+
+
+@pytest.mark.parametrize("answer", FAILURES.values(), ids=FAILURES)
+async def test_no_failure_repeats_what_a_query_holds(server: LocalServer, answer: dict[str, object]) -> None:
+    server.serve(SECRET, **answer)  # type: ignore[arg-type]
+    opened = Fetcher(Rules.of([f"127.0.0.1:{server.port}"]), timeout_s=10)
+    with pytest.raises((FetchFailed, UrlRefused)) as failure:
+        await fetch(opened, server.url(SECRET))
+    assert f"'{server.url('/a')}?...'" in str(failure.value)
+    assert "hunter2" not in str(failure.value)
+
+
+async def test_what_was_not_reached_or_is_no_page_is_named_without_its_query(server: LocalServer) -> None:
+    server.serve(SECRET, lambda _peer: server.stopping.wait() and None)
+    for fetcher, url in (
+        (Fetcher(Rules.of(["127.0.0.1"]), timeout_s=0.2), server.url(SECRET)),
+        (LOCAL, "http://127.0.0.1:1" + SECRET),
+        (Fetcher(), "http://site.example:1" + SECRET),
+    ):
+        with pytest.raises((FetchFailed, UrlRefused), match=r"/a\?\.\.\.'") as failure:
+            await fetch(fetcher, url)
+        assert "hunter2" not in str(failure.value)
+    for body, content_type, links in ((b"x", "image/png", False), (b"%PDF-", "", False), (b"x", "text/plain", True)):
+        with pytest.raises(FetchFailed, match=r"/a\?\.\.\.'"):
+            read_page(body, content_type, "https://site.example" + SECRET, links)
+    with pytest.raises(FetchFailed, match=r"/a\?\.\.\.' does not exist"):
+        Page("", "https://site.example" + SECRET, "").show(2)

@@ -198,7 +198,9 @@ def test_a_page_that_does_not_exist_is_named(number: int) -> None:
         Page("", URL, "hello").show(number)
 
 
-def test_only_large_html_is_slow() -> None:
+def test_only_pdf_and_large_html_are_slow() -> None:
+    assert is_slow(b"%PDF-1.7", "")
+    assert is_slow(b"x", "application/pdf")
     assert is_slow(b"x" * 300_000, "text/html")
     assert is_slow(b"<b>" * 30_000, "text/html; charset=utf-8")
     assert not is_slow(b"x" * 300_000, "application/json")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 
 import pytest
@@ -11,6 +12,7 @@ from lye._web.page import read_page
 from lye._web.page_process import read_page_aside
 from lye.errors import FetchFailed
 from tests.lye.children import children_of, environment_of
+from tests.lye.descriptors import no_descriptors
 
 URL = "https://site.example/"
 LARGE = b"<title>T\xc3\xa9</title>" + b"".join(
@@ -64,3 +66,19 @@ async def test_the_process_sees_no_secrets(monkeypatch: pytest.MonkeyPatch) -> N
 async def test_a_page_over_the_memory_limit_is_a_failure() -> None:
     with pytest.raises(FetchFailed, match="within 50,000,000 bytes of memory"):
         await read_page_aside(LARGE, "text/html", URL, max_memory_bytes=50_000_000)
+
+
+async def test_a_process_that_cannot_be_started_is_a_failure_in_words() -> None:
+    failures = []
+    with no_descriptors() as held:
+        for _ in range(9):
+            try:
+                await read_page_aside(LARGE, "text/html", URL + "?token=hunter2")
+                break
+            except FetchFailed as error:
+                failures.append(str(error))
+            os.close(held.pop())
+    assert set(failures) == {
+        "'https://site.example/?...' could not be read (Too many open files): no process for it could be started;"
+        " try again later, with fewer pages at once"
+    }

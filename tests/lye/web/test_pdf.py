@@ -10,6 +10,7 @@ import pytest
 from pypdf import PdfWriter
 
 from lye._web.page_process import read_page_aside
+from lye._web.pdf import PdfUnreadable, read_pdf
 from lye.errors import FetchFailed
 
 URL = "https://site.example/a.pdf"
@@ -59,6 +60,17 @@ async def test_only_the_first_500_pages_are_read() -> None:
     body = pdf(*(words(f"n{i}") for i in range(503)))
     page = await read_page_aside(body, "application/pdf", URL)
     assert page.text.endswith("(the first 500 of 503 pages)")
+
+
+def test_a_text_over_the_limit_is_read_up_to_the_page_where_it_ends() -> None:
+    _, text = read_pdf(pdf(*[words("x" * 450)] * 6), max_chars=2_000)
+    assert text.endswith("(the first 4 of 6 pages)")
+    assert text.count("x") == 1_800
+
+
+def test_what_is_no_pdf_inside_is_said_to_be_damaged() -> None:
+    with pytest.raises(PdfUnreadable, match="damaged or encrypted"):
+        read_pdf(b"%PDF-1.7\n%%EOF")
 
 
 def encrypted() -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from lye._web.url import join, normalise_host, parse_url
@@ -106,12 +108,36 @@ def test_a_good_url_is_shown_in_its_one_form(url: str, shown: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["http://user:hunter2@site.example/", "user:hunter2@site.example", "http://u:hunter2@ho\u2100st/"]
+    "url",
+    [
+        "http://user:hunter2@site.example/",
+        "user:hunter2@site.example",
+        "http://u:hunter2@ho\u2100st/",
+        "http://u:hunter2?@site.example/",
+        "http://u:x#hunter2@site.example/",
+        "http://u:x@hunter2@site.example/?a@b",
+        "ftp://site.example/?token=hunter2",
+        "http://site.example/\\?mail=a@b.example&token=hunter2",
+        "http://site.example/\\?password=p@hunter2",
+        "http://site.example/\\#token=hunter2",
+    ],
 )
-def test_a_password_is_never_repeated(url: str) -> None:
+def test_no_password_and_no_token_is_repeated(url: str) -> None:
     with pytest.raises(UrlRefused) as refusal:
         parse_url(url)
     assert "hunter2" not in str(refusal.value)
+
+
+def test_a_refusal_still_names_the_place() -> None:
+    with pytest.raises(UrlRefused, match=re.escape("'ftp://site.example/a?...' is not an http")):
+        parse_url("ftp://site.example/a?token=hunter2")
+    with pytest.raises(UrlRefused, match=re.escape("'...@site.example/' holds a user name")):
+        parse_url("http://me:hunter2@site.example/")
+
+
+@pytest.mark.parametrize("url", ["https://site.example:8443/", "http://site.example/", "http://other.example:8443/"])
+def test_another_scheme_port_or_host_is_another_origin(url: str) -> None:
+    assert parse_url(url).origin != parse_url("http://site.example:8443/").origin
 
 
 def test_a_redirect_is_relative_to_where_it_came_from() -> None:
