@@ -16,7 +16,7 @@ from narrator._backend import Head, Selection
 from narrator._schema import thread_metadata, threads
 
 HEAD = [threads.c[name] for name in Head._fields]
-_FEW = 2_000  # looked up in about 10 ms; of more, a page is found among the newest 2,500 of 100,000 threads
+FEW = 2_000  # looked up in about 10 ms; of more, a page is found among the newest 2,500 of 100,000 threads
 
 
 async def read_heads(connection: AsyncConnection, selection: Selection) -> list[Head]:
@@ -44,26 +44,30 @@ async def _rare_entry(connection: AsyncConnection, selection: Selection) -> byte
     That is where many threads have it, unless all that pass are wanted; or where the owner has fewer threads.
     """
     c = threads.c
-    candidates: dict[bytes | None, Select[Any]] = {digest: _with(digest) for digest in selection.metadata}
+    candidates: dict[bytes | None, Select[Any]] = {digest: _keys(digest) for digest in selection.metadata}
     if selection.owner is not None:
         candidates[None] = select(c.key).where(c.owner == selection.owner)
-    bounded = [candidate.limit(_FEW + 1).subquery() for candidate in candidates.values()]
+    bounded = [candidate.limit(FEW + 1).subquery() for candidate in candidates.values()]
     counts = select(*(select(func.count()).select_from(rows).scalar_subquery() for rows in bounded))
     found = (await connection.execute(counts)).one()
     least, rarest = min(zip(found, candidates, strict=True), key=itemgetter(0))
-    return rarest if least <= _FEW or selection.limit is None else None
+    return rarest if least <= FEW or selection.limit is None else None
 
 
-def _with(digest: bytes) -> Select[Any]:
-    return select(thread_metadata.c.thread).where(thread_metadata.c.digest == digest)
+def _keys(digest: bytes) -> Select[Any]:
+    # In the index's order, or PostgreSQL would go through the table for a digest that it takes for a common one.
+    c = thread_metadata.c
+    return select(c.thread).where(c.digest == digest).order_by(c.thread)
 
 
 def _looked_up(digest: bytes, *, postgres: bool) -> ColumnElement[bool]:
-    keys = _with(digest)
+    keys = _keys(digest)
     # An array, for PostgreSQL would make a join of IN, and go through all threads for one of 1,000 rows.
     return threads.c.key == any_(func.array(keys.scalar_subquery())) if postgres else threads.c.key.in_(keys)
 
 
 def _has(digest: bytes) -> ColumnElement[bool]:
     # Not EXISTS, of which PostgreSQL would make a join that begins with the entries, however many they are.
-    return _with(digest).where(thread_metadata.c.thread == threads.c.key).scalar_subquery().is_not(None)
+    c = thread_metadata.c
+    found = select(c.thread).where(c.thread == threads.c.key, c.digest == digest)
+    return found.scalar_subquery().is_not(None)
