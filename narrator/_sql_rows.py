@@ -119,15 +119,15 @@ class SqlTransaction(SqlCalls):
         if since:
             query = query.where(messages.c.revision > since)
         if ids is None:
-            rows = await self._connection.execute(query)
+            found = await self._connection.execute(query)
             with held_back():
-                return [StoredMessage._make(row) for row in rows]
-        found = [
+                return [StoredMessage._make(row) for row in found.all()]
+        rows = [
             StoredMessage._make(row)
             for chunk in _chunks(ids)
             for row in await self._connection.execute(query.where(messages.c.id.in_(chunk)))
         ]
-        return sorted(found)
+        return sorted(rows)
 
     async def insert(self, key: int, rows: Sequence[StoredMessage]) -> set[str]:
         statement = (
