@@ -62,7 +62,7 @@ def learn(thread: Thread, stored: Stored, database: object, write: Write | None)
 def _both_edited(base: Baseline, stored: Stored, write: Write | None) -> bool:
     """Whether someone else changed a message that this object has edited and not saved."""
     own = write.rows if write is not None else {}
-    return any(
+    return bool(base.edited) and any(
         row.id in base.edited and row.revision > base.revision and row.id not in own for row in stored.rows or ()
     )
 
