@@ -62,7 +62,7 @@ def learn(thread: Thread, stored: Stored, database: object, write: Write | None)
 def _both_edited(base: Baseline, stored: Stored, write: Write | None) -> bool:
     """Whether someone else changed a message that this object has edited and not saved."""
     own = write.rows if write is not None else {}
-    return any(
+    return bool(base.edited) and any(
         row.id in base.edited and row.revision > base.revision and row.id not in own for row in stored.rows or ()
     )
 
@@ -152,19 +152,18 @@ def _merge_rows(thread: Thread, base: Baseline, stored: Stored) -> None:
     positions = {} if stored.whole else dict(base.positions)
     with held_back():
         for row in stored.rows:
-            theirs = decode(row, base.edited)
+            message = decode(row, base.edited)
             own = mine.get(row.id)
-            if own is not None and (row.id in base.edited or own == theirs):
-                known[row.id] = own  # an edit made while the save was under way is kept, for the next one
-            else:
-                known[row.id] = theirs
+            if own is not None and (row.id in base.edited or own == message):
+                # An edit made while the save was under way is kept, for the next one.
+                message = _owned(thread, own, base)
+            known[row.id] = message
             positions[row.id] = row.position
     # What this object knew as stored and is not there any more, someone else removed.
     unsaved = [m for m in thread.messages if m.id not in known and m.id not in base.positions]
     base.positions = positions
-    base.messages = sorted(known.values(), key=lambda message: positions[message.id])
+    base.messages = [known[id] for id in sorted(known, key=positions.__getitem__)]
     thread.messages[:] = base.messages + unsaved
-    base.messages = [_owned(thread, message, base) for message in base.messages]
 
 
 def _metadata(head: Head, values: Mapping[str, str]) -> dict[str, Any]:

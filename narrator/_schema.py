@@ -5,6 +5,7 @@ The tables are made and changed by the migrations alone; a test compares the two
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -46,12 +47,17 @@ class UtcDateTime(TypeDecorator[datetime]):
             return value
         return (value - _EPOCH) // _MICROSECOND
 
-    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
-        if value is None:
-            return None
-        if dialect.name != "sqlite":
-            return value.replace(tzinfo=UTC)  # asyncpg returns the first and last moment, its infinities, naive
-        return _EPOCH + timedelta(microseconds=value)
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], datetime | None]:
+        return _from_microseconds if dialect.name == "sqlite" else _aware
+
+
+def _from_microseconds(value: int | None) -> datetime | None:
+    return None if value is None else _EPOCH + timedelta(0, 0, value)
+
+
+def _aware(value: datetime | None) -> datetime | None:
+    # asyncpg returns the first and last moment, its infinities, naive
+    return value if value is None or value.tzinfo is UTC else value.replace(tzinfo=UTC)
 
 
 # SQLite numbers rows by itself only in a column of type INTEGER.

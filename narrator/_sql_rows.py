@@ -10,7 +10,6 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
-    Select,
     Table,
     and_,
     bindparam,
@@ -18,7 +17,6 @@ from sqlalchemy import (
     exists,
     func,
     literal,
-    or_,
     select,
     true,
     update,
@@ -29,8 +27,9 @@ from narrator._backend import TEXT_CHARS, Head, Selection, TextRow, ThreadRef, m
 from narrator._codec import StoredMessage
 from narrator._collector import held_back
 from narrator._schema import files, message_files, messages, thread_metadata, threads
+from narrator._sql_listing import HEAD, read_heads
 from narrator._sql_texts import read_texts
-from narrator._sql_turns import HEAD, SqlTurns, now, of_thread, this_thread
+from narrator._sql_turns import SqlTurns, now, of_thread, this_thread
 from narrator._values import utc_now
 
 _ROW = [messages.c[name] for name in StoredMessage._fields]
@@ -63,9 +62,8 @@ class SqlTransaction(SqlTurns):
         return None if found is None else Head._make(found)
 
     async def head(self, ref: ThreadRef) -> Head | None:
-        found = (
-            await self._connection.execute(select(*HEAD).where(this_thread(ref.key is not None)), of_thread(ref))
-        ).first()
+        query = select(*HEAD).where(this_thread(ref.key is not None))
+        found = (await self._connection.execute(query, of_thread(ref))).first()
         return None if found is None else Head._make(found)
 
     async def heads(self, id: str) -> list[Head]:
@@ -109,15 +107,15 @@ class SqlTransaction(SqlTurns):
         if since:
             query = query.where(messages.c.revision > since)
         if ids is None:
-            rows = await self._connection.execute(query)
+            found = await self._connection.execute(query)
             with held_back():
-                return [StoredMessage._make(row) for row in rows]
-        found = [
+                return [StoredMessage._make(row) for row in found.all()]
+        rows = [
             StoredMessage._make(row)
             for chunk in _chunks(ids)
             for row in await self._connection.execute(query.where(messages.c.id.in_(chunk)))
         ]
-        return sorted(found)
+        return sorted(rows)
 
     async def insert(self, key: int, rows: Sequence[StoredMessage]) -> set[str]:
         values = [{"thread": key, **row._asdict()} for row in rows]
@@ -214,9 +212,7 @@ class SqlTransaction(SqlTurns):
         return {(owner, file_id) for owner, file_id in await self._connection.execute(query)}
 
     async def select(self, selection: Selection) -> list[Head]:
-        query = _selected(select(*HEAD), selection)
-        query = query.order_by(threads.c.updated_at.desc(), threads.c.key.desc()).limit(selection.limit)
-        return [Head._make(row) for row in await self._connection.execute(query)]
+        return await read_heads(self._connection, selection)
 
     async def texts(
         self, keys: Sequence[int], before: int | None, limit: int, *, max_chars: int | None = TEXT_CHARS
@@ -290,21 +286,6 @@ def _insert(postgres: bool) -> Any:
 
 def _insert_into(table: Table, postgres: bool) -> Any:
     return (postgresql if postgres else sqlite).insert(table)
-
-
-def _selected(query: Select[Any], selection: Selection) -> Select[Any]:
-    c = threads.c
-    if selection.owner is not None:
-        query = query.where(c.owner == selection.owner)
-    for digest in selection.metadata:
-        query = query.where(exists().where(thread_metadata.c.thread == c.key, thread_metadata.c.digest == digest))
-    if selection.updated_before is not None:
-        query = query.where(c.updated_at < selection.updated_before)
-    if selection.before is not None:
-        at, key = selection.before
-        # The first condition follows from the second, but only it tells the database where in the index to begin.
-        query = query.where(c.updated_at <= at, or_(c.updated_at < at, and_(c.updated_at == at, c.key < key)))
-    return query
 
 
 def _lock_key(file_id: str) -> ColumnElement[int]:

@@ -13,9 +13,8 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from narrator._backend import Head, Lease, ThreadRef, Waiting
 from narrator._schema import UtcDateTime, threads, waiting
 from narrator._sql_calls import SqlCalls
+from narrator._sql_listing import HEAD
 from narrator._values import utc_now
-
-HEAD = [threads.c[name] for name in Head._fields]
 
 
 class SqlTurns(SqlCalls):

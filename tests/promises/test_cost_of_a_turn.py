@@ -141,6 +141,18 @@ async def test_opening_a_thread(sql_url: str, length: int) -> None:
     assert figures(cost) == {"writes": 0, "reads": 3, "bytes": 0, "converted": 0, "loaded": length + 1}
 
 
+async def test_opening_a_thread_runs_little_for_each_message(sql_url: str) -> None:
+    """A thread of 10,000 opens as quickly as these few functions of ours allow; one more is seen here."""
+    length = 1_000
+    async with await ThreadStore.create(sql_url) as store:
+        await store.save_thread(await stored(store, length))
+        with counted() as cost:
+            await store.get_thread(f"t{length:05}")
+    ours = str(Path(_codec.__file__).parent)
+    often = {code.co_name for code, times in cost.ran.items() if times > length and code.co_filename.startswith(ours)}
+    assert often == {"decode", "_built", "_from_microseconds" if sql_url.startswith("sqlite") else "_aware"}
+
+
 async def test_listing_loads_no_message(sql_url: str) -> None:
     async with await ThreadStore.create(sql_url) as store:
         for length in (1, 2, 300):
