@@ -3,10 +3,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # Three on two cores, for much of the time is waiting for processes; each worker has a PostgreSQL server of its own.
-# The compiled modules are kept, in .venv, also where the environment says that Python shall keep none: to compile
-# pytest's rewritten tests in each worker, and litellm in each program, was a third of the time.
-PYTEST := PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX="$(CURDIR)/.venv/bytecode" \
-	$(BIN)/python -m pytest -n 3 --dist worksteal
+# The compiled modules are kept, also where the environment says that Python shall keep none: to compile pytest's
+# rewritten tests in each worker, and litellm in each program that a test starts, was a third of the time.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 3 --dist worksteal
 # More arguments for pytest, e.g. make test PYTEST_ARGS="-k resume"
 PYTEST_ARGS ?=
 # What make bench measures; empty: all of ours, and nobody else
