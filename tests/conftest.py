@@ -1,4 +1,4 @@
-"""What every test may ask for: a PostgreSQL server, an empty database on it, a strict model server, a warm Python."""
+"""What every test may ask for: a PostgreSQL server, databases on it, a strict model server, a warm Python."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 from tests.model_server.fixtures import model_server
 from tests.postgres_server import PostgresServer
+from tests.tables import PostgresTables, SqliteTables
 from tests.warm_python import WarmPython
 
 __all__ = ["model_server"]
@@ -46,4 +47,24 @@ def postgres_url(postgres_server: PostgresServer, _postgres_database: str) -> It
     """The URL of an empty database. The test fails if it leaves a connection open."""
     yield postgres_server.url_of(_postgres_database)
     left_open = postgres_server.empty_database(_postgres_database)
+    assert not left_open, f"connections left open, after these statements: {left_open}"
+
+
+@pytest.fixture(scope="session")
+def sqlite_tables(tmp_path_factory: pytest.TempPathFactory) -> SqliteTables:
+    """A SQLite file with tables, to be copied."""
+    return SqliteTables(tmp_path_factory.mktemp("tables"))
+
+
+@pytest.fixture(scope="session")
+def postgres_tables(postgres_server: PostgresServer) -> PostgresTables:
+    """A database with tables on the server."""
+    return PostgresTables(postgres_server)
+
+
+@pytest.fixture
+def postgres_tables_url(postgres_tables: PostgresTables) -> Iterator[str]:
+    """The URL of a database with its tables. The test fails if it leaves a connection open."""
+    yield postgres_tables.url
+    left_open = postgres_tables.empty()
     assert not left_open, f"connections left open, after these statements: {left_open}"

@@ -1,7 +1,8 @@
 """A real PostgreSQL server for the tests: own data folder, free port on 127.0.0.1, a password that counts.
 
 Each test process starts its own, so a test may stop, break and restart it without disturbing other workers.
-Durability settings are PostgreSQL's defaults (fsync on). Finding the programs is postgres_binaries.py's job,
+What a client sees of the settings is PostgreSQL's default. Only fsync is off: it protects from an end of the whole
+machine; what a killed server has written stays with the kernel. Finding the programs is postgres_binaries.py's job,
 ending the server when the test run dies is postgres_watchdog.py's.
 """
 
@@ -16,7 +17,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -33,7 +34,7 @@ MAX_CONNECTIONS = 300
 PORTS = range(20_000, 32_000)
 SETTINGS = (
     f"-c max_connections={MAX_CONNECTIONS} -c listen_addresses=127.0.0.1 -c unix_socket_directories=''"
-    " -c autovacuum_naptime=1h -c log_timezone=UTC -c timezone=UTC"
+    " -c fsync=off -c autovacuum_naptime=1h -c log_timezone=UTC -c timezone=UTC"
 )
 EMPTY_DATABASE = """
 DO $$
@@ -103,7 +104,28 @@ class PostgresServer:
 
         Returns the last statement of each connection that is still open a second later. These are ended.
         """
-        return self._run_connected(name, _empty)
+        return self.run_connected(name, _empty)
+
+    def run_connected(self, database: str, action: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
+        """What the action returns, given a connection to the database."""
+
+        async def connected() -> T:
+            import asyncpg
+
+            connection = await asyncpg.connect(
+                host="127.0.0.1",
+                port=self.port,
+                user=USER,
+                password=self.password,
+                database=database,
+                ssl=False,
+            )
+            try:
+                return await action(connection)
+            finally:
+                await connection.close()
+
+        return in_a_thread(connected())
 
     @property
     def pid(self) -> int:
@@ -167,31 +189,17 @@ class PostgresServer:
         self.port = port
 
     def _execute(self, statement: str) -> None:
-        self._run_connected("postgres", lambda connection: connection.execute(statement))
-
-    def _run_connected(self, database: str, action: Callable[[Any], Awaitable[T]]) -> T:
-        async def connected() -> T:
-            import asyncpg
-
-            connection = await asyncpg.connect(
-                host="127.0.0.1",
-                port=self.port,
-                user=USER,
-                password=self.password,
-                database=database,
-                ssl=False,
-            )
-            try:
-                return await action(connection)
-            finally:
-                await connection.close()
-
-        # In a thread of its own: the caller may be an async test, whose loop is running in this one.
-        with ThreadPoolExecutor(max_workers=1) as thread:
-            return thread.submit(asyncio.run, connected()).result()
+        self.run_connected("postgres", lambda connection: connection.execute(statement))
 
 
-async def _empty(connection: Any) -> list[str]:
+def in_a_thread(work: Coroutine[Any, Any, T]) -> T:
+    """What it returns, in an event loop of its own: the caller may be an async test, whose loop is running."""
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        return thread.submit(asyncio.run, work).result()
+
+
+async def open_connections(connection: Any) -> list[str]:
+    """The last statement of each other connection that is still open a second later. These are ended."""
     others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
     deadline = asyncio.get_running_loop().time() + 1
     # A backend ends a moment after its client has closed.
@@ -200,8 +208,13 @@ async def _empty(connection: Any) -> list[str]:
             await connection.execute(f"SELECT pg_terminate_backend(pid) {others}")
             break
         await asyncio.sleep(0.01)
-    await connection.execute(EMPTY_DATABASE)
     return [row["query"] for row in left]
+
+
+async def _empty(connection: Any) -> list[str]:
+    left_open = await open_connections(connection)
+    await connection.execute(EMPTY_DATABASE)
+    return left_open
 
 
 def _quoted(name: str) -> str:

@@ -1,4 +1,8 @@
-"""A store on each backend: `store_url` (None: in memory) and `store`; for the tests of narrator's promises."""
+"""A store on each backend: `store_url` (None: in memory) and `store`; for the tests of narrator's promises.
+
+Their databases have tables (tests/tables.py). Who tests how these are made asks for
+`bare_url` or `postgres_url`.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +17,13 @@ BACKENDS = ("memory", "sqlite", "postgresql")
 
 
 def url_of(backend: str, request: pytest.FixtureRequest) -> str | None:
-    """The URL of an empty database of this test."""
+    """The URL of this test's database, with tables and nothing in them."""
     if backend == "memory":
         return None
     if backend == "postgresql":
-        return request.getfixturevalue("postgres_url")
+        return request.getfixturevalue("postgres_tables_url")
     tmp_path: Path = request.getfixturevalue("tmp_path")
-    return f"sqlite+aiosqlite:///{tmp_path}/conversations.db"
+    return request.getfixturevalue("sqlite_tables").copy(tmp_path / "conversations.db")
 
 
 @pytest.fixture(params=BACKENDS)
@@ -33,6 +37,14 @@ def sql_url(request: pytest.FixtureRequest) -> str:
     url = url_of(request.param, request)
     assert url is not None
     return url
+
+
+@pytest.fixture(params=BACKENDS[1:])
+def bare_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a database without tables."""
+    if request.param == "postgresql":
+        return str(request.getfixturevalue("postgres_url"))
+    return f"sqlite+aiosqlite:///{tmp_path}/bare.db"
 
 
 @pytest.fixture

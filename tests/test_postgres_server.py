@@ -11,19 +11,21 @@ import asyncpg
 import psutil
 import pytest
 
+from narrator import Message, Thread, ThreadStore
 from tests.postgres_server import PostgresServer
+from tests.tables import PostgresTables
 
 
 def dsn(url: str) -> str:
     return url.replace("postgresql+asyncpg://", "postgresql://")
 
 
-async def test_server_answers_in_utf8_with_fsync_on(postgres_url: str) -> None:
+async def test_server_answers_in_utf8_and_commits_before_it_answers(postgres_url: str) -> None:
     connection = await asyncpg.connect(dsn(postgres_url))
-    settings = {name: await connection.fetchval(f"SHOW {name}") for name in ("server_encoding", "fsync")}
+    settings = {name: await connection.fetchval(f"SHOW {name}") for name in ("server_encoding", "synchronous_commit")}
     collation = await connection.fetchval("SELECT datcollate FROM pg_database WHERE datname = current_database()")
     await connection.close()
-    assert settings == {"server_encoding": "UTF8", "fsync": "on"}
+    assert settings == {"server_encoding": "UTF8", "synchronous_commit": "on"}
     assert collation == "C.UTF-8"
 
 
@@ -101,3 +103,35 @@ def test_server_and_its_data_die_with_a_killed_test_run() -> None:
     while Path(folder).exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not Path(folder).exists()
+
+
+@pytest.mark.parametrize(
+    ("messages", "change"),
+    [
+        (1, "SELECT 1"),
+        (2_000, "SELECT 1"),
+        (1, "ALTER TABLE narrator_messages ADD CHECK (role <> 'tool')"),
+        (1, "DROP TABLE narrator_calls"),
+        (1, "UPDATE narrator_version SET version_num = '9999'"),
+    ],
+)
+async def test_the_tables_are_empty_and_whole_for_the_next_test(
+    postgres_tables: PostgresTables, postgres_tables_url: str, messages: int, change: str
+) -> None:
+    async with await ThreadStore.create(postgres_tables_url) as store:
+        many = [Message(role="user", content="x" * 300) for _ in range(messages)]
+        await store.save_thread(Thread(id="t", messages=many))
+    connection = await asyncpg.connect(dsn(postgres_tables_url))
+    await connection.execute(change)
+    assert postgres_tables.empty() == [change]
+    connection.terminate()
+    async with await ThreadStore.create(postgres_tables_url) as store:
+        assert await store.list_threads() == []
+        thread = Thread(id="t", messages=[Message(role="tool", content="x")])
+        await store.save_thread(thread)
+        async with store.turn(thread) as turn:
+            assert await turn.call_states(thread.messages[0].id) == {}
+    connection = await asyncpg.connect(dsn(postgres_tables_url))
+    size_bytes = await connection.fetchval("SELECT pg_total_relation_size('narrator_messages')")
+    await connection.close()
+    assert size_bytes < 1 << 20

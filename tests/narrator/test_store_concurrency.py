@@ -234,9 +234,9 @@ async def test_a_stopped_process_loses_its_turn_and_cannot_write(start: Start, s
 async def test_a_lease_is_renewed_while_its_process_lives(store: ThreadStore) -> None:
     thread = await stored(store, "first")
     other = await store.get_thread(thread.id)
-    async with store.turn(thread, lease=timedelta(seconds=0.4)):
+    async with store.turn(thread, lease=timedelta(seconds=1)):  # shorter, and a busy machine lets it run out
         with pytest.raises(ThreadBusy):
-            async with store.turn(other, wait_s=1.2):
+            async with store.turn(other, wait_s=2.2):
                 pass
     async with store.turn(other, wait_s=0):
         pass

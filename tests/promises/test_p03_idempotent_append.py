@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
+import os
+from pathlib import Path
 
 import pytest
 
 from narrator import Attachment, FileStore, Message, MessageConflict, Thread, ThreadStore, ToolCall
+from tests.warm_python import WarmPython
 
+ROOT = Path(__file__).parents[2]
 SAME = {
     "role": "assistant",
     "content": [{"type": "text", "text": "hello", "more": {"a": 1, "b": 2}}],
@@ -114,7 +116,7 @@ async def test_the_same_id_in_two_threads_is_two_messages(store: ThreadStore) ->
     assert [(await store.get_thread(id)).messages[0].name for id in ("t", "u")] == ["t", "u"]
 
 
-async def test_appended_again_by_another_store_and_another_process(sql_url: str) -> None:
+async def test_appended_again_by_another_store_and_another_process(warm_python: WarmPython, sql_url: str) -> None:
     script = (
         "import asyncio, sys\nfrom narrator import *\n"
         "async def main():\n"
@@ -127,6 +129,7 @@ async def test_appended_again_by_another_store_and_another_process(sql_url: str)
         for store in (one, two, one):
             await store.save_thread(Thread(id="t", messages=[Message(id="event", role="user", content="hello")]))
         before = await revision(one)
-        await asyncio.to_thread(subprocess.run, [sys.executable, "-c", script, sql_url], check=True, timeout=60)
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        assert await asyncio.to_thread(warm_python.run, ["-c", script, sql_url], environment) == (0, "", "")
         assert await revision(two) == before
         assert len(before[2]) == 1  # type: ignore[arg-type]

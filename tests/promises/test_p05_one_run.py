@@ -1,14 +1,16 @@
 """P5: one run at a time on a thread; a lease with a fence, and nobody else is held up."""
 
 import asyncio
-import subprocess
-import sys
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from narrator import LeaseLost, Message, Thread, ThreadBusy, ThreadStore
+from tests.warm_python import PipedProgram, WarmPython
 from tyler import Agent
 from tyler.model import Request
 from tyler.testing import ScriptedModel, calls
@@ -218,32 +220,28 @@ asyncio.run(main())
 """
 
 
-async def test_a_killed_process_of_this_machine_is_not_waited_for(sql_url: str) -> None:
+@contextmanager
+def holding(python: WarmPython, url: str) -> Iterator[PipedProgram]:
+    """A program that has the thread's turn, or waits for it; killed at the end."""
+    with python.start_piped(["-c", HOLD, url], {**os.environ, "PYTHONPATH": str(ROOT)}) as program:
+        yield program
+
+
+async def test_a_killed_process_of_this_machine_is_not_waited_for(warm_python: WarmPython, sql_url: str) -> None:
     async with await ThreadStore.create(sql_url) as store:
         thread = await stored_thread(store)
-        process = subprocess.Popen(  # noqa: ASYNC220
-            [sys.executable, "-c", HOLD, sql_url], stdout=subprocess.PIPE, text=True, cwd=ROOT
-        )
-        try:
-            assert process.stdout is not None
-            assert await asyncio.to_thread(process.stdout.readline) == "held\n"
-            agent = Agent(model=ScriptedModel(["taken over"]), thread_store=store)
-            with pytest.raises(ThreadBusy, match=f"process {process.pid}"):
+        agent = Agent(model=ScriptedModel(["taken over"]), thread_store=store)
+        with holding(warm_python, sql_url) as program:
+            assert await asyncio.to_thread(program.stdout.readline) == "held\n"
+            with pytest.raises(ThreadBusy, match=f"process {program.pid}"):
                 await agent.go(thread, wait_s=0.05)
-        finally:
-            process.kill()
-            await asyncio.to_thread(process.communicate)
         assert (await agent.go(thread, wait_s=2)).content == "taken over"
 
 
-async def test_a_process_that_was_killed_in_the_queue_is_not_waited_for(sql_url: str) -> None:
+async def test_a_process_that_was_killed_in_the_queue_is_not_waited_for(warm_python: WarmPython, sql_url: str) -> None:
     async with await ThreadStore.create(sql_url) as store:
         thread = await stored_thread(store)
         async with store.turn(thread):
-            process = subprocess.Popen([sys.executable, "-c", HOLD, sql_url], cwd=ROOT)  # noqa: ASYNC220
-            try:
+            with holding(warm_python, sql_url):
                 await in_the_queue(store, thread, 1)
-            finally:
-                process.kill()
-                await asyncio.to_thread(process.wait)
         await take_now(store)

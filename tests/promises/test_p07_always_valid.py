@@ -19,7 +19,8 @@ from tyler.context import SUMMARIES, Summary, with_summary
 from tyler.testing import ScriptedModel
 from tyler.wire import NO_RESULT, to_chat, valid_chat
 
-NORMAL, DEEP = 1_000, 100_000
+# Each way to break valid_chat, one line at a time, is found by 150 examples or by a test of its own below.
+NORMAL, DEEP = 150, 100_000
 SETTINGS: dict[str, Any] = {
     "deadline": None,
     "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large],
@@ -132,13 +133,13 @@ def check_always_valid(thread: list[Message]) -> None:
     assert json.dumps(chats) == before, "the caller's messages were changed"
 
 
-@settings(max_examples=NORMAL // 2, **SETTINGS)
+@settings(max_examples=NORMAL, **SETTINGS)
 @given(scattered)
 def test_any_messages_become_a_valid_request(thread: list[Message]) -> None:
     check_always_valid(thread)
 
 
-@settings(max_examples=NORMAL // 2, **SETTINGS)
+@settings(max_examples=NORMAL, **SETTINGS)
 @given(broken_groups())
 def test_any_broken_conversation_becomes_a_valid_request(thread: list[Message]) -> None:
     check_always_valid(thread)
@@ -243,7 +244,7 @@ def valid_histories(draw: st.DrawFn) -> list[dict[str, Any]]:
 json_values_of_text = said | st.integers() | st.lists(said, max_size=2)
 
 
-@settings(max_examples=250, **SETTINGS)
+@settings(max_examples=100, **SETTINGS)
 @given(valid_histories())
 def test_a_valid_history_passes_through_unchanged(chats: list[dict[str, Any]]) -> None:
     assert refusals(chats) == []
@@ -283,10 +284,22 @@ def test_ids_that_a_provider_gives_again_keep_their_own_results() -> None:
     assert refusals(valid) == []
 
 
+def test_a_lost_result_is_not_replaced_by_a_later_calls_of_the_same_id() -> None:
+    valid = valid_chat([user(), asks("call_0"), user(), asks("call_0"), result("call_0", "2")])
+    assert [c["content"] for c in valid if c["role"] == "tool"] == [NO_RESULT, "2"]
+
+
 def test_a_long_call_id_is_the_same_in_every_request() -> None:
     chats = [user(), asks("x" * 60), result("x" * 60, "A")]
     assert valid_chat(chats) == valid_chat([*chats, user()])[:3]
     assert refusals(valid_chat(chats)) == []
+
+
+def test_a_long_id_that_comes_again_is_not_made_longer() -> None:
+    chats = [user(), asks("x" * 40, "x" * 40), result("x" * 40, "1"), result("x" * 40, "2")]
+    valid = valid_chat(chats)
+    assert [c["content"] for c in valid if c["role"] == "tool"] == ["1", "2"]
+    assert refusals(valid) == []
 
 
 def test_more_calls_than_a_provider_takes_in_one_message_are_split() -> None:

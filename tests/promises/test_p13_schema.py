@@ -92,41 +92,41 @@ def backups(url: str) -> list[Path]:
 
 
 @pytest.mark.parametrize("what", ["create", "initialize"])
-async def test_ten_at_once_make_the_tables_of_an_empty_database(sql_url: str, what: str) -> None:
-    await asyncio.to_thread(ten_at_once, sql_url, what)
-    async with await ThreadStore.create(sql_url) as store:
+async def test_ten_at_once_make_the_tables_of_an_empty_database(bare_url: str, what: str) -> None:
+    await asyncio.to_thread(ten_at_once, bare_url, what)
+    async with await ThreadStore.create(bare_url) as store:
         assert len(await store.list_threads()) == (10 if what == "create" else 0)
         assert (await store.status()).schema_version == NEWEST
 
 
-async def test_ten_at_once_upgrade_an_old_database(sql_url: str) -> None:
-    await old_database(sql_url)
-    outputs = await asyncio.to_thread(ten_at_once, sql_url, "initialize")
+async def test_ten_at_once_upgrade_an_old_database(bare_url: str) -> None:
+    await old_database(bare_url)
+    outputs = await asyncio.to_thread(ten_at_once, bare_url, "initialize")
     assert sorted(output.split()[:2] for output in outputs) == [["0001", NEWEST]] + [[NEWEST, NEWEST]] * 9
-    assert len(backups(sql_url)) == (1 if sql_url.startswith("sqlite") else 0)
-    async with await ThreadStore.create(sql_url) as store:
+    assert len(backups(bare_url)) == (1 if bare_url.startswith("sqlite") else 0)
+    async with await ThreadStore.create(bare_url) as store:
         assert [m.id for m in (await store.get_thread("old")).messages] == ["m1", "m2"]
 
 
-async def test_an_old_database_is_refused_with_the_command_and_upgraded_with_its_data(sql_url: str) -> None:
-    await old_database(sql_url)
+async def test_an_old_database_is_refused_with_the_command_and_upgraded_with_its_data(bare_url: str) -> None:
+    await old_database(bare_url)
     with pytest.raises(SchemaError, match="narrator init"):
-        await ThreadStore.create(sql_url)
-    report = await ThreadStore.initialize(sql_url)
+        await ThreadStore.create(bare_url)
+    report = await ThreadStore.initialize(bare_url)
     assert (report.before, report.after) == ("0001", NEWEST)
-    async with await ThreadStore.create(sql_url) as store:
+    async with await ThreadStore.create(bare_url) as store:
         thread = await store.get_thread("old")
         assert (thread.title, [m.text for m in thread.messages]) == ("Kept", ["text", "text"])
         thread.add_message(Message(role="user", content="goes on"))
         async with store.turn(thread):
             await store.save_thread(thread)
-    again = await ThreadStore.initialize(sql_url)
+    again = await ThreadStore.initialize(bare_url)
     assert (again.before, again.after, again.backup_path) == (NEWEST, NEWEST, None)
 
 
-async def test_calls_that_were_started_before_approvals_came_are_kept(sql_url: str) -> None:
-    await old_database(sql_url)
-    await on(sql_url, upgrade, "old", "0003")
+async def test_calls_that_were_started_before_approvals_came_are_kept(bare_url: str) -> None:
+    await old_database(bare_url)
+    await on(bare_url, upgrade, "old", "0003")
 
     def start(connection: Connection) -> None:
         at = "1700000000000000" if connection.dialect.name == "sqlite" else "now()"
@@ -135,16 +135,16 @@ async def test_calls_that_were_started_before_approvals_came_are_kept(sql_url: s
             f"SELECT key, 'm1', 'c', 'started', {at} FROM narrator_threads"
         ))  # fmt: skip
 
-    await on(sql_url, start)
-    await ThreadStore.initialize(sql_url)
-    async with await ThreadStore.create(sql_url) as store:
+    await on(bare_url, start)
+    await ThreadStore.initialize(bare_url)
+    async with await ThreadStore.create(bare_url) as store:
         thread = await store.get_thread("old")
         async with store.turn(thread) as turn:
             assert {id: call.state for id, call in (await turn.call_states("m1")).items()} == {"c": "started"}
             await turn.append(Message(role="tool", content="ok"), behind="m1", finishes=("m1", "c"))
         await store.delete_thread("old")  # the calls go with their thread still
     rows = text("SELECT count(*) FROM narrator_calls")
-    assert await on(sql_url, lambda connection: connection.execute(rows).scalar()) == 0
+    assert await on(bare_url, lambda connection: connection.execute(rows).scalar()) == 0
 
 
 async def test_sqlite_is_backed_up_before_an_upgrade(tmp_path: Path) -> None:
@@ -159,25 +159,25 @@ async def test_sqlite_is_backed_up_before_an_upgrade(tmp_path: Path) -> None:
     connection.close()
 
 
-async def test_a_newer_database_is_refused_and_left_as_it_is(sql_url: str) -> None:
-    async with await ThreadStore.create(sql_url) as store:
+async def test_a_newer_database_is_refused_and_left_as_it_is(bare_url: str) -> None:
+    async with await ThreadStore.create(bare_url) as store:
         await store.save_thread(Thread(id="t"))
-    await on(sql_url, lambda connection: connection.execute(text("UPDATE narrator_version SET version_num = '9999'")))
+    await on(bare_url, lambda connection: connection.execute(text("UPDATE narrator_version SET version_num = '9999'")))
     for attempt in (ThreadStore.create, ThreadStore.initialize):
         with pytest.raises(SchemaError, match=r"9999, newer.*newer release"):
-            await attempt(sql_url)
+            await attempt(bare_url)
     query = text("SELECT (SELECT version_num FROM narrator_version), (SELECT id FROM narrator_threads)")
-    assert await on(sql_url, lambda connection: tuple(connection.execute(query).one())) == ("9999", "t")
+    assert await on(bare_url, lambda connection: tuple(connection.execute(query).one())) == ("9999", "t")
 
 
-async def test_the_migrations_make_exactly_the_tables_of_the_schema(sql_url: str) -> None:
-    await ThreadStore.initialize(sql_url)
+async def test_the_migrations_make_exactly_the_tables_of_the_schema(bare_url: str) -> None:
+    await ThreadStore.initialize(bare_url)
 
     def differences(connection: Connection) -> list[Any]:
         options = {"compare_type": True, "compare_server_default": True, "version_table": "narrator_version"}
         return compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
 
-    assert await on(sql_url, differences) == []
+    assert await on(bare_url, differences) == []
 
     def autoincrement(connection: Connection) -> bool:
         if connection.dialect.name != "sqlite":
@@ -185,23 +185,23 @@ async def test_the_migrations_make_exactly_the_tables_of_the_schema(sql_url: str
         query = text("SELECT sql FROM sqlite_master WHERE name = 'narrator_threads'")
         return "AUTOINCREMENT" in connection.execute(query).scalar_one()
 
-    assert await on(sql_url, autoincrement), "a deleted thread's key must never name another one"
+    assert await on(bare_url, autoincrement), "a deleted thread's key must never name another one"
 
 
-async def test_foreign_tables_in_the_database_are_left_alone(sql_url: str) -> None:
+async def test_foreign_tables_in_the_database_are_left_alone(bare_url: str) -> None:
     def make(connection: Connection) -> None:
         connection.execute(text("CREATE TABLE threads (id text)"))
         connection.execute(text("CREATE TABLE alembic_version (version_num text)"))
         connection.execute(text("INSERT INTO threads VALUES ('theirs')"))
         connection.execute(text("INSERT INTO alembic_version VALUES ('abc')"))
 
-    await on(sql_url, make)
-    async with await ThreadStore.create(sql_url) as store:
+    await on(bare_url, make)
+    async with await ThreadStore.create(bare_url) as store:
         await store.save_thread(Thread(id="ours"))
         assert (await store.status()).threads == 1
-    await ThreadStore.initialize(sql_url)
+    await ThreadStore.initialize(bare_url)
     query = text("SELECT (SELECT id FROM threads), (SELECT version_num FROM alembic_version)")
-    assert await on(sql_url, lambda connection: tuple(connection.execute(query).one())) == ("theirs", "abc")
+    assert await on(bare_url, lambda connection: tuple(connection.execute(query).one())) == ("theirs", "abc")
 
 
 async def test_a_migration_waits_longer_than_a_statement_may_take(postgres_url: str) -> None:

@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
+import importlib.abc
 import signal
 import sys
-import threading
 import time
 import warnings
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from types import ModuleType
 from typing import Any
 
 from tyler import Agent, FileStore, Message, Thread, ThreadStore, tool
@@ -58,15 +59,18 @@ TOOLS: dict[str, Any] = {
 }
 
 
-def say_when_litellm_is_being_imported() -> None:
-    while "litellm" not in sys.modules:
-        time.sleep(0.001)
-    say()
+class SlowLitellm(importlib.abc.MetaPathFinder):
+    """Makes the import of litellm, which takes seconds, one that outlasts every patience."""
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> None:
+        if name == "litellm":
+            sync_tool()
 
 
 def agent_for(work: str, store: ThreadStore) -> Agent:
     if work == "import":
-        threading.Thread(target=say_when_litellm_is_being_imported).start()
+        sys.modules.pop("litellm", None)  # a warm Python has it
+        sys.meta_path.insert(0, SlowLitellm())
         return Agent(model_name="gpt-4", api_base="http://127.0.0.1:9", api_key="none", thread_store=store)
     if work == "model":
         return Agent(model=Hanging([]), thread_store=store)

@@ -12,6 +12,7 @@ import time
 import zipfile
 import zlib
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -23,12 +24,7 @@ from lye.errors import FileFailed
 from tests.lye.children import child_of, children_of
 from tests.lye.files_calls import call
 
-try:
-    import markitdown  # noqa: F401
-except ModuleNotFoundError:
-    HAS_MARKITDOWN = False
-else:
-    HAS_MARKITDOWN = True
+HAS_MARKITDOWN = find_spec("markitdown") is not None  # not imported: that takes a second, which only its children need
 needs_markitdown = pytest.mark.skipif(not HAS_MARKITDOWN, reason="the extra `docs` is not installed")
 WORD = "application/vnd.openxmlformats-officedocument.wordprocessingml.document.main+xml"
 TYPES = (
