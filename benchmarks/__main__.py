@@ -36,6 +36,8 @@ CASES = (
     "soak",
 )
 LARGE = (
+    "growing_processes",
+    "thinking_model",
     "large_sizes",
     "large_statements",
     "large_purge",

@@ -17,7 +17,7 @@ from benchmarks.harness.one_case import case_named
 from benchmarks.harness.page import table
 
 ALONE = {"loop_overhead", "one_more_turn", "conversations_at_once", "streaming"}  # have litellm beside
-UNBOUND = {"model_server_ceiling", "soak", "worker_processes"}  # have no limit beside ours
+UNBOUND = {"model_server_ceiling", "soak", "worker_processes", "growing_processes"}  # have no limit beside ours
 QUICK = {"opening", "save_one_more", "large_statements"}  # the others import litellm, some in processes of their own
 
 
