@@ -17,6 +17,7 @@ from benchmarks.harness.samples import Samples, significant
 from narrator import Message, Thread, ThreadStore
 
 KEPT = timedelta(days=DAYS * 0.9)  # a tenth is older
+PAUSE_S = 0.05  # between the appends beside
 SIZE = {
     "PostgreSQL": "SELECT pg_database_size(current_database())",
     "SQLite": "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()",
@@ -73,12 +74,13 @@ async def purged(setting: Setting, database: Database, size: Size, writer: Threa
 
 
 async def appends(samples: Samples, store: ThreadStore, during: Awaitable[T]) -> T:
-    """Append to a thread of its own, one message after the other, until the work is done; its outcome."""
+    """Append to a thread of its own, with pauses, until the work is done; its outcome."""
     work = asyncio.ensure_future(during)
     thread = Thread()
     while not work.done():
         thread.add_message(Message(role="user", content=QUESTION))
         await samples.time(OURS, store.save_thread(thread))
+        await asyncio.sleep(PAUSE_S)
     return await work
 
 
@@ -95,8 +97,8 @@ CASE = Case(
     "large_purge",
     "A million messages: purge",
     measure,
-    "`store.purge(older_than=...)` for the oldest tenth, one transaction a thread, while another store appends one"
-    " message after the other. The limit is the raw driver: one DELETE a thread, committed, the foreign keys take the"
+    "`store.purge(older_than=...)` for the oldest tenth, one transaction a thread, while another store appends a"
+    " message every 50 ms. The limit is the raw driver: one DELETE a thread, committed, the foreign keys take the"
     " rest. VACUUM of PostgreSQL makes the room of what is gone free for new rows; only VACUUM FULL, which locks"
     " everybody out, gives it back to the disk.",
     shares=SHARED,
