@@ -9,7 +9,6 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
-    Select,
     and_,
     bindparam,
     delete,
@@ -27,6 +26,7 @@ from narrator._codec import StoredMessage
 from narrator._collector import held_back
 from narrator._schema import files, message_files, messages, thread_metadata, threads, waiting
 from narrator._sql_calls import SqlCalls
+from narrator._sql_selection import read_heads
 from narrator._sql_texts import read_texts
 
 _HEAD = [threads.c[name] for name in Head._fields]
@@ -266,9 +266,7 @@ class SqlTransaction(SqlCalls):
         await self._connection.execute(delete(waiting).where(waiting.c.thread == key, waiting.c.holder.in_(holders)))
 
     async def select(self, selection: Selection) -> list[Head]:
-        query = _selected(select(*_HEAD), selection)
-        query = query.order_by(threads.c.updated_at.desc(), threads.c.key.desc()).limit(selection.limit)
-        return [Head._make(row) for row in await self._connection.execute(query)]
+        return await read_heads(self._connection, selection)
 
     async def texts(
         self, keys: Sequence[int], before: int | None, limit: int, *, max_chars: int | None = TEXT_CHARS
@@ -294,21 +292,6 @@ class SqlTransaction(SqlCalls):
 def _this(ref: ThreadRef) -> ColumnElement[bool]:
     where = and_(threads.c.owner == ref.owner, threads.c.id == ref.id)
     return where if ref.key is None else and_(threads.c.key == ref.key, where)
-
-
-def _selected(query: Select[Any], selection: Selection) -> Select[Any]:
-    c = threads.c
-    if selection.owner is not None:
-        query = query.where(c.owner == selection.owner)
-    for digest in selection.metadata:
-        query = query.where(exists().where(thread_metadata.c.thread == c.key, thread_metadata.c.digest == digest))
-    if selection.updated_before is not None:
-        query = query.where(c.updated_at < selection.updated_before)
-    if selection.before is not None:
-        at, key = selection.before
-        # The first condition follows from the second, but only it tells the database where in the index to begin.
-        query = query.where(c.updated_at <= at, or_(c.updated_at < at, and_(c.updated_at == at, c.key < key)))
-    return query
 
 
 def _lock_key(file_id: str) -> ColumnElement[int]:
