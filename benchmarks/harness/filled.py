@@ -49,8 +49,12 @@ class Size:
         return f"owner-{n % self.owners:04}"
 
     def metadata(self, n: int) -> dict[str, Any]:
-        """Of the n-th thread; an owner has some of each customer."""
-        return {"customer": n // self.owners % self.customers, "ticket": n * 7_919 % self.tickets, "channel": "mail"}
+        """Of the n-th thread; owners and times have all customers alike."""
+        return {
+            "customer": (n // self.owners * 37 + n) % self.customers,
+            "ticket": n * 7_919 % self.tickets,
+            "channel": "mail",
+        }
 
     @property
     def messages(self) -> int:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import re
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +18,8 @@ from benchmarks.harness.databases import Database, Statement
 
 SMALL = 1_000  # rows that may be read from end to end
 MOST = 0.2  # of a table's rows: a statement that looks at more has not found them
+STEPS = 10  # of SQLite's machine, that it takes to look at a row
+TICK = 1_000
 _DETAIL = re.compile(
     r"(SCAN|SEARCH) (narrator_\w+)(?: USING (?:COVERING )?(?:INDEX (\w+)|INTEGER PRIMARY KEY))?(?: \((.*)\))?"
 )
@@ -36,12 +40,8 @@ Explain = Callable[[Statement], Awaitable[Plan]]
 async def explainer(setting: Setting, database: Database) -> AsyncIterator[Explain]:
     """Tells a statement's plan. PostgreSQL runs it for that, and takes back what it did."""
     if database.name == "SQLite":
-
-        async def of_sqlite(statement: Statement) -> Plan:
-            rows = await database.fetch(f"EXPLAIN QUERY PLAN {statement.text}", *statement.parameters)
-            return sqlite_plan([row[3] for row in rows], limited="LIMIT" in statement.text)
-
-        yield of_sqlite
+        with contextlib.closing(sqlite3.connect(setting.folder / "bench.db")) as raw:
+            yield _of_sqlite(raw)
         return
     # Small tables are read from end to end because they are small; without that, only for want of an index.
     settings = {"enable_seqscan": "off"} if setting.quick else {}
@@ -67,6 +67,24 @@ async def explainer(setting: Setting, database: Database) -> AsyncIterator[Expla
         yield of_postgres
     finally:
         await connection.close()
+
+
+def _of_sqlite(raw: sqlite3.Connection) -> Explain:
+    (threads,) = raw.execute("SELECT count(*) FROM narrator_threads").fetchone()
+
+    async def explain(statement: Statement) -> Plan:
+        rows = raw.execute(f"EXPLAIN QUERY PLAN {statement.text}", statement.parameters).fetchall()
+        plan = sqlite_plan([row[3] for row in rows], limited="LIMIT" in statement.text)
+        if statement.text.startswith("SELECT") and threads >= SMALL:
+            steps = itertools.count()
+            raw.set_progress_handler(lambda: next(steps) < 0, TICK)
+            raw.execute(statement.text, statement.parameters).fetchall()
+            raw.set_progress_handler(None, TICK)
+            if next(steps) * TICK > STEPS * MOST * threads:  # its plan doesn't say where it ends
+                plan.whole.append("narrator_threads")
+        return plan
+
+    return explain
 
 
 def sqlite_plan(details: list[str], *, limited: bool) -> Plan:
