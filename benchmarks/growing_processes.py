@@ -35,7 +35,7 @@ def _served(setting: Setting, name: str, url: str, workers: int, forking: ForkSe
     ramp_s, seconds = setting.size((RAMP_S, SECONDS), (0.5, 1.0))
     what = f"{name}, {workers} worker{'s'[: workers - 1]}"
     jobs = [Job(url, setting.model(), what, range(n, conversations, workers), seconds, ramp_s) for n in range(workers)]
-    servers = {"model server": setting.model_url}
+    servers = {"the model server": setting.model_url}
     if name == "PostgreSQL":
         servers["PostgreSQL"] = url
     outcome = served(forking, jobs, servers)
@@ -56,7 +56,7 @@ def _processor(what: str, outcome: Served, turns: int, seconds: float) -> list[F
     busy = (outcome.workers_s + sum(outcome.others_s.values())) / seconds
     figures = [Figure(f"{what}: processor of the workers", "ms a turn", {OURS: significant(workers_ms)})]
     for name, used_ms in sorted(others_ms.items()):
-        figures.append(Figure(f"{what}: processor of the {name}", "ms a turn", {OURS: significant(used_ms)}))
+        figures.append(Figure(f"{what}: processor of {name}", "ms a turn", {OURS: significant(used_ms)}))
     figures.append(Figure(f"{what}: cores in use, of {os.cpu_count()}", "cores", {OURS: significant(busy)}))
     if database_ms := others_ms.get("PostgreSQL"):
         carried, fed = 1000 / database_ms, workers_ms / database_ms
