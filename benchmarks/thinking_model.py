@@ -34,7 +34,7 @@ def _served(setting: Setting, conversations: int, forking: ForkServerContext) ->
     url = setting.model(f"think-{thinks_ms}")
     job = Job(setting.postgres_url, url, what, range(conversations), seconds, ramp_s)
     outcome = served(forking, [job], {})
-    median, p95 = statistics.median(outcome.turn_ms), statistics.quantiles(outcome.turn_ms, n=20)[-1]
+    median, p95 = statistics.median(outcome.turn_ms), outcome.p95_ms
     speed, most = len(outcome.turn_ms) / seconds, conversations * 1000 / thinks_ms
     return [
         Figure(f"{what}: half of the turns within", "ms", _beside(median, thinks_ms), series="median", x=conversations),

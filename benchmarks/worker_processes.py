@@ -5,7 +5,6 @@ all conversations, where they wait for each other's turns.
 from __future__ import annotations
 
 import asyncio
-import statistics
 from multiprocessing.context import ForkServerContext
 
 from benchmarks.harness.case import Case, Plot, Setting
@@ -43,10 +42,9 @@ def _served(setting: Setting, workers: int, shared: bool, forking: ForkServerCon
         jobs.append(Job(setting.postgres_url, setting.model(), what, numbers, seconds, ramp_s))
     outcome = served(forking, jobs, {})
     each = [outcome.turns[number] for number in range(conversations)]
-    p95 = significant(statistics.quantiles(outcome.turn_ms, n=20)[-1])
     return [
         Figure(f"{what}: speed", "turns/s", {OURS: significant(sum(each) / seconds)}, series=series, x=workers),
-        Figure(f"{what}: 95 % of the turns within", "ms", {OURS: p95}),
+        Figure(f"{what}: 95 % of the turns within", "ms", {OURS: outcome.p95_ms}),
         Figure(f"{what}: turns of the least served conversation", "turns", {OURS: min(each)}),
         Figure(f"{what}: turns of the most served conversation", "turns", {OURS: max(each)}),
         Figure(f"{what}: errors", "errors", {OURS: outcome.errors.total()}, Budget(0)),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
+import statistics
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from time import monotonic, process_time, sleep
 
 from benchmarks.harness.clients import QUESTION, agent
 from benchmarks.harness.processor import used_s
+from benchmarks.harness.samples import significant
 from narrator import Message, NarratorError, Thread, ThreadStore
 from tyler import TylerError
 
@@ -45,6 +47,13 @@ class Served:
     turn_ms: list[float] = field(default_factory=list)
     workers_s: float = 0  # of processor
     others_s: dict[str, float] = field(default_factory=dict)  # of the servers' processor
+
+    @property
+    def p95_ms(self) -> float:
+        """95 % of the turns took no longer; AssertionError where there were too few to tell."""
+        if len(self.turn_ms) < 2:
+            raise AssertionError(f"only {len(self.turn_ms)} turns were counted: try again when the machine has time")
+        return significant(statistics.quantiles(self.turn_ms, n=20)[-1])
 
     def add(self, other: Served) -> None:
         """Another worker's."""
