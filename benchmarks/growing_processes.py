@@ -31,7 +31,7 @@ async def measure(setting: Setting) -> list[Figure]:
 
 def _served(setting: Setting, name: str, url: str, workers: int, forking: ForkServerContext) -> list[Figure]:
     conversations = setting.size(CONVERSATIONS, 4)
-    ramp_s, seconds = setting.size((RAMP_S, SECONDS), (0.5, 1.0))
+    ramp_s, seconds = setting.size((RAMP_S, SECONDS), (0.5, 3.0))
     what = f"{name}, {workers} worker{'s'[: workers - 1]}"
     jobs = [Job(url, setting.model(), what, range(n, conversations, workers), seconds, ramp_s) for n in range(workers)]
     servers = {"the model server": setting.model_url}

@@ -29,7 +29,7 @@ async def measure(setting: Setting) -> list[Figure]:
 
 
 def _served(setting: Setting, conversations: int, forking: ForkServerContext) -> list[Figure]:
-    thinks_ms, ramp_s, seconds = setting.size((THINKS_MS, RAMP_S, SECONDS), (50, 0.5, 1.0))
+    thinks_ms, ramp_s, seconds = setting.size((THINKS_MS, RAMP_S, SECONDS), (50, 0.5, 3.0))
     what = f"{conversations} conversations"
     url = setting.model(f"think-{thinks_ms}")
     job = Job(setting.postgres_url, url, what, range(conversations), seconds, ramp_s)

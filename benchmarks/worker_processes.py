@@ -33,7 +33,7 @@ async def measure(setting: Setting) -> list[Figure]:
 def _served(setting: Setting, workers: int, shared: bool, forking: ForkServerContext) -> list[Figure]:
     """The figures of so many workers."""
     conversations = setting.size(SHARED if shared else OWN, 4)
-    ramp_s, seconds = setting.size((RAMP_S[shared], SECONDS[shared]), (0.5, 1.0))
+    ramp_s, seconds = setting.size((RAMP_S[shared], SECONDS[shared]), (0.5, 3.0))
     series = f"all on all {conversations}" if shared else f"each its own of {conversations}"
     what = f"{workers} worker{'s'[: workers - 1]}, {series} conversations"
     jobs = []
