@@ -14,7 +14,7 @@ PEERS ?=
 SOAK ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-deep lint format types bench constraints clean set-up-demo set-up-test
+.PHONY: help demo test test-deep lint format types bench bench-large constraints clean set-up-demo set-up-test
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
@@ -43,6 +43,9 @@ types: set-up-test ## check the types
 
 bench: set-up-test ## measure beside the raw drivers and litellm; CASES="opening soak" PEERS=openai_agents SOAK=10000
 	@$(BIN)/python -m benchmarks $(CASES) $(if $(SOAK),--soak $(SOAK)) $(if $(PEERS),--peers $(PEERS))
+
+bench-large: set-up-test ## measure a million messages, and more processes until the cores are the limit
+	@$(BIN)/python -m benchmarks --large $(CASES)
 
 constraints: set-up-test ## renew constraints.txt to the newest versions that pyproject.toml allows
 	@printf 'hatchling\nuv\npatchelf\n' | $(BIN)/uv pip compile pyproject.toml - --all-extras --universal --upgrade \

@@ -1,7 +1,7 @@
 """Runs the benchmarks and writes the page: `make bench`, or `python -m benchmarks [CASE ...] [--peers NAME ...]`.
 
-A whole run writes docs/performance.md and docs/performance/; a part of one, or one with tiny sizes, is printed and
-kept in `.bench/` only.
+A whole run writes docs/performance.md and docs/performance/, one with `--large` (`make bench-large`) docs/scaling.md
+and docs/scaling/; a part of one, or one with tiny sizes, is printed and kept in `.bench/` only.
 """
 
 from __future__ import annotations
@@ -35,17 +35,25 @@ CASES = (
     "streaming",
     "soak",
 )
-PAGE = ROOT / "docs" / "performance.md"
+LARGE = (
+    "growing_processes",
+    "thinking_model",
+    "large_sizes",
+    "large_statements",
+    "large_purge",
+)
+PAGE, LARGE_PAGE = ROOT / "docs" / "performance.md", ROOT / "docs" / "scaling.md"
 KEPT = ROOT / ".bench"
 TIMEOUT_S = 1_800
+AS_INSTALLED = "-c fsync=on -c autovacuum_naptime=1min"  # the tests' server spares itself both
 
 
 def main() -> None:
     options = arguments()
     if options.page_from:
         results = Results.from_json(json.loads(options.page_from.read_text(encoding="utf-8")))
-        return write_page(results)
-    names = options.cases or list(CASES)
+        return write_page(results, LARGE_PAGE if options.large else PAGE)
+    names = options.cases or list(LARGE if options.large else CASES)
     results, failed = run(names, options)
     KEPT.mkdir(exist_ok=True)
     (KEPT / "results.json").write_text(json.dumps(results.as_json(), indent=1) + "\n", encoding="utf-8")
@@ -54,20 +62,21 @@ def main() -> None:
     if failed:
         sys.exit(f"failed: {', '.join(failed)}; the page is left as it was")
     if not options.cases and not options.quick:
-        write_page(results)
+        write_page(results, LARGE_PAGE if options.large else PAGE)
     return None
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"default: all, which are {', '.join(CASES)}")
+    parser.add_argument("--large", action="store_true", help=f"for the other page: {', '.join(LARGE)}")
     parser.add_argument("--peers", nargs="+", default=[], metavar="NAME", help=f"known: {', '.join(peers.known())}")
     parser.add_argument("--soak", type=int, default=1_000, metavar="TURNS", help="how long the soak is")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that it works, the figures say nothing")
     parser.add_argument("--page-from", type=Path, metavar="FILE", help="only write the page, from these results")
     options = parser.parse_args()
-    if unknown := set(options.cases) - set(CASES):
-        parser.error(f"unknown cases {sorted(unknown)!r}: use {', '.join(CASES)}")
+    if unknown := set(options.cases) - {*CASES, *LARGE}:
+        parser.error(f"unknown cases {sorted(unknown)!r}: use {', '.join((*CASES, *LARGE))}")
     if unknown := set(options.peers) - set(peers.known()):
         parser.error(f"unknown peers {sorted(unknown)!r}: use {', '.join(peers.known())}")
     return options
@@ -76,16 +85,19 @@ def arguments() -> argparse.Namespace:
 def run(names: list[str], options: argparse.Namespace) -> tuple[Results, list[str]]:
     """The results, and the names of what failed; one failure doesn't end the run."""
     failed = []
-    server = PostgresServer.start()
+    server = PostgresServer.start(AS_INSTALLED)
     try:
         postgres_version = server.binaries.run("postgres", "--version").stdout.split()[-1]
         results = Results(about_this_run(postgres_version, quick=options.quick))
         with ModelServer() as model, tempfile.TemporaryDirectory() as folder:
             for name in names:
-                place = Path(folder, name)
-                place.mkdir()
-                setting = Setting(model.url, server.create_database(name), place, options.quick, options.soak)
-                case, started = case_named(name), perf_counter()
+                case = case_named(name)
+                place = Path(folder, case.shares or name)
+                if not place.exists():
+                    place.mkdir()
+                    server.create_database(place.name)
+                url = server.url_of(place.name)
+                setting, started = Setting(model.url, url, place, options.quick, options.soak), perf_counter()
                 print(f"{name} ...", flush=True)
                 try:
                     figures = measured_alone(name, setting)
@@ -101,7 +113,8 @@ def run(names: list[str], options: argparse.Namespace) -> tuple[Results, list[st
                         print(failure, flush=True)
                         failed.append(f"{peer} at {name}")
                 results.measured.append(shown(case, figures, seconds))
-                server.drop_database(name)
+                if not case.shares:
+                    server.drop_database(name)
     finally:
         server.close()
     return results, failed
@@ -121,14 +134,14 @@ def shown(case: Case, figures: list[Figure], seconds: float) -> Measured:
     return Measured.of(case, figures, seconds)
 
 
-def write_page(results: Results) -> None:
+def write_page(results: Results, target: Path) -> None:
     """The page, its plots, and the results beside them."""
-    folder = PAGE.with_suffix("")
+    folder = target.with_suffix("")
     plots.draw(results, folder)
     (folder / "results.json").write_text(json.dumps(results.as_json(), indent=1) + "\n", encoding="utf-8")
     part = page.generated(results, folder.name)
-    PAGE.write_text(page.replaced(PAGE.read_text(encoding="utf-8"), part), encoding="utf-8")
-    print(f"written: {PAGE.relative_to(ROOT)}, {folder.relative_to(ROOT)}/")
+    target.write_text(page.replaced(target.read_text(encoding="utf-8"), part), encoding="utf-8")
+    print(f"written: {target.relative_to(ROOT)}, {folder.relative_to(ROOT)}/")
 
 
 if __name__ == "__main__":

@@ -1,37 +1,21 @@
-"""Whether more processes serve more: 1, 2 and 4 workers on one PostgreSQL, each with conversations of its own, and all
-of them on all conversations, where they wait for each other's turns.
+"""Whether more processes serve more: workers on one PostgreSQL, each with conversations of its own, and all of them on
+all conversations, where they wait for each other's turns.
 """
 
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
-from collections import Counter
-from dataclasses import dataclass
-from multiprocessing.synchronize import Barrier
-from time import monotonic
+from multiprocessing.context import ForkServerContext
 
 from benchmarks.harness.case import Case, Plot, Setting
-from benchmarks.harness.clients import QUESTION, agent
 from benchmarks.harness.figure import OURS, Budget, Figure
 from benchmarks.harness.samples import significant
-from narrator import Message, NarratorError, Thread, ThreadStore
-from tyler import TylerError
+from benchmarks.harness.workers import Job, context, served
+from narrator import ThreadStore
 
-CONVERSATIONS = 40
-TIMEOUT_S = 300
-Served = tuple[Counter[int], Counter[str]]
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a worker does: turns of these conversations, for so long."""
-
-    postgres_url: str
-    model_url: str
-    name: str
-    conversations: range
-    seconds: float
+OWN, SHARED = 400, 40  # conversations
+RAMP_S = {False: 4.0, True: 2.0}
+SECONDS = {False: 16.0, True: 8.0}  # the more conversations, the longer until each has had some turns
 
 
 async def measure(setting: Setting) -> list[Figure]:
@@ -39,80 +23,41 @@ async def measure(setting: Setting) -> list[Figure]:
     figures: list[Figure] = []
     async with await ThreadStore.create(setting.postgres_url):
         pass  # its tables, before the workers come
-    # A server that has imported litellm forks the workers: they would spend their time with the import.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["benchmarks.harness.preloaded"])
+    forking = context()
     for shared in (False, True):
-        for workers in setting.size((1, 2, 4), (2,)):
-            if workers > 1 or not shared:  # one alone shares with nobody
-                figures += await asyncio.to_thread(served, setting, workers, shared, context)
+        for workers in setting.size((2, 4) if shared else (1, 2, 4), (2,)):
+            figures += await asyncio.to_thread(_served, setting, workers, shared, forking)
     return figures
 
 
-def served(
-    setting: Setting, workers: int, shared: bool, context: multiprocessing.context.ForkServerContext
-) -> list[Figure]:
+def _served(setting: Setting, workers: int, shared: bool, forking: ForkServerContext) -> list[Figure]:
     """The figures of so many workers."""
-    seconds, conversations = setting.size((8.0, CONVERSATIONS), (1.0, 4))
-    what = f"{workers} worker{'s'[: workers - 1]}, {'all on all' if shared else 'each its own'} conversations"
-    ready, results = context.Barrier(workers), context.Queue()
-    processes = []
+    conversations = setting.size(SHARED if shared else OWN, 4)
+    ramp_s, seconds = setting.size((RAMP_S[shared], SECONDS[shared]), (0.5, 3.0))
+    series = f"all on all {conversations}" if shared else f"each its own of {conversations}"
+    what = f"{workers} worker{'s'[: workers - 1]}, {series} conversations"
+    jobs = []
     for n in range(workers):
         numbers = range(conversations) if shared else range(n, conversations, workers)
-        job = Job(setting.postgres_url, setting.model(), what, numbers, seconds)
-        processes.append(context.Process(target=worker, args=(job, ready, results)))
-    for process in processes:
-        process.start()
-    try:
-        outcomes: list[Served] = [results.get(timeout=TIMEOUT_S) for _ in processes]
-    finally:
-        for process in processes:
-            process.join(1)
-            process.kill()
-    turns = sum((turns for turns, _ in outcomes), Counter[int]())
-    errors = sum((errors for _, errors in outcomes), Counter[str]())
-    each = [turns[number] for number in range(conversations)]
-    series = "all on all" if shared else "each its own"
+        jobs.append(Job(setting.postgres_url, setting.model(), what, numbers, seconds, ramp_s))
+    outcome = served(forking, jobs, {})
+    each = [outcome.turns[number] for number in range(conversations)]
     return [
         Figure(f"{what}: speed", "turns/s", {OURS: significant(sum(each) / seconds)}, series=series, x=workers),
+        Figure(f"{what}: 95 % of the turns within", "ms", {OURS: outcome.p95_ms}),
         Figure(f"{what}: turns of the least served conversation", "turns", {OURS: min(each)}),
         Figure(f"{what}: turns of the most served conversation", "turns", {OURS: max(each)}),
-        Figure(f"{what}: errors", "errors", {OURS: errors.total()}, Budget(0)),
+        Figure(f"{what}: errors", "errors", {OURS: outcome.errors.total()}, Budget(0)),
     ]
-
-
-def worker(job: Job, ready: Barrier, results: multiprocessing.Queue[Served]) -> None:
-    """One process: turns by conversation, errors by their names."""
-    results.put(asyncio.run(work(job, ready)))
-
-
-async def work(job: Job, ready: Barrier) -> Served:
-    turns, errors = Counter[int](), Counter[str]()
-    async with await ThreadStore.create(job.postgres_url) as store, agent(job.model_url, thread_store=store) as ours:
-        await ours.go(Thread(messages=[Message(role="user", content=QUESTION)]))  # the first one takes a second
-        await asyncio.to_thread(ready.wait, TIMEOUT_S)
-        end = monotonic() + job.seconds
-
-        async def client(number: int) -> None:
-            while monotonic() < end:
-                thread = Thread(id=f"{job.name} {number}", messages=[Message(role="user", content=QUESTION)])
-                try:
-                    await ours.go(thread)
-                    turns[number] += monotonic() < end
-                except (NarratorError, TylerError) as error:
-                    errors[type(error).__name__] += 1
-
-        await asyncio.gather(*(client(number) for number in job.conversations))
-    return turns, errors
 
 
 CASE = Case(
     "worker_processes",
     "Worker processes on one PostgreSQL",
     measure,
-    f"{CONVERSATIONS} conversations for eight seconds, each turn as a webhook would do it: a Thread made of its id, the"
-    " stored one read by the run. Each worker has its share of the conversations, or every worker has messages for"
-    " every conversation, and they wait for each other's turns. They share the two cores with PostgreSQL and the model"
-    " server.",
+    "Each turn as a webhook would do it: a Thread made of its id, the stored one read by the run, and the next"
+    " message as soon as the answer is there. Each worker has its share of the conversations, or every worker has"
+    " messages for every conversation, and they wait for each other's turns. They share the two cores with PostgreSQL"
+    " and the model server.",
     Plot("workers", "turns a second"),
 )

@@ -86,6 +86,7 @@ threads = Table(
     Column("lease_since", UtcDateTime),
     Column("lease_until", UtcDateTime),
     UniqueConstraint("owner", "id"),
+    Index("narrator_threads_id", "id", "owner"),  # for who does not say whose
     Index("narrator_threads_newest", "updated_at", "key"),
     Index("narrator_threads_owner_newest", "owner", "updated_at", "key"),
     sqlite_autoincrement=True,  # a deleted thread's key must never name another one

@@ -14,7 +14,7 @@ from sqlalchemy.sql import column
 
 from narrator.errors import SchemaError
 
-NEWEST = "0004"
+NEWEST = "0005"
 _VERSION_TABLE = table("narrator_version", column("version_num"))
 # Any constant will do: processes that migrate one PostgreSQL at once queue on it.
 _MIGRATION_LOCK = 7_274_112_023

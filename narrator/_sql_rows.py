@@ -67,7 +67,7 @@ class SqlTransaction(SqlTurns):
         return None if found is None else Head._make(found)
 
     async def heads(self, id: str) -> list[Head]:
-        query = select(*HEAD).where(threads.c.id == id).order_by(threads.c.owner != "").limit(2)
+        query = select(*HEAD).where(threads.c.id == id).order_by(threads.c.owner).limit(2)  # none's before all others
         return [Head._make(row) for row in await self._connection.execute(query)]
 
     async def set_head(self, key: int, **columns: Any) -> None:

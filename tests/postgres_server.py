@@ -52,8 +52,9 @@ END $$
 class PostgresServer:
     """A running server; `start()` makes one, `close()` ends it and deletes its data."""
 
-    def __init__(self, binaries: PostgresBinaries, folder: Path, password: str) -> None:
+    def __init__(self, binaries: PostgresBinaries, folder: Path, password: str, settings: str = "") -> None:
         self.binaries = binaries
+        self._settings = f"{SETTINGS} {settings}"
         self.password = password
         self.port = 0
         self.folder = folder
@@ -65,13 +66,16 @@ class PostgresServer:
         )
 
     @classmethod
-    def start(cls) -> PostgresServer:
-        """A new server that answers, in about two seconds. It dies with this process, `kill -9` included."""
+    def start(cls, settings: str = "") -> PostgresServer:
+        """A new server that answers, in about two seconds. It dies with this process, `kill -9` included.
+
+        `settings`: more of them, as the program's own arguments; the last word on each counts.
+        """
         found = PostgresBinaries.find()
         folder = Path(tempfile.mkdtemp(prefix="narrator-postgres-", dir=_folder_open_to_all()))
         if found.account is not None:
             shutil.chown(folder, found.account)
-        server = cls(found, folder, secrets.token_hex(16))
+        server = cls(found, folder, secrets.token_hex(16), settings)
         try:
             server.binaries = found.reachable_from(folder)
             server._initialize()
@@ -182,7 +186,7 @@ class PostgresServer:
         raise PostgresUnavailable(f"no free port between {PORTS.start} and {PORTS.stop} on 127.0.0.1")
 
     def _start_on(self, port: int) -> None:
-        options = ("-o", f"-p {port} {SETTINGS}", "-l", str(self._log))
+        options = ("-o", f"-p {port} {self._settings}", "-l", str(self._log))
         answer = self.binaries.run("pg_ctl", "-D", str(self._data), *options, "-w", "start")
         if answer.returncode != 0:
             raise PostgresUnavailable(f"PostgreSQL did not start: {answer.stdout.strip()}\n{self.log_text()}")

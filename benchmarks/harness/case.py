@@ -55,10 +55,14 @@ class Plot:
 
 @dataclass(frozen=True)
 class Case:
-    """`measure` returns the figures; `note` stands under their table."""
+    """`measure` returns the figures; `note` stands under their table.
+
+    Cases with the same word in `shares` have one database and folder, in the order of running.
+    """
 
     name: str
     title: str
     measure: Callable[[Setting], Coroutine[Any, Any, list[Figure]]]
     note: str
     plot: Plot | None = None
+    shares: str = ""

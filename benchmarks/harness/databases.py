@@ -58,7 +58,7 @@ async def sqlite_database(setting: Setting) -> AsyncIterator[Database]:
     async with await ThreadStore.create(f"sqlite:///{path}") as store:
         raw = sqlite3.connect(path, isolation_level=None, timeout=30)
         raw.execute("PRAGMA synchronous=FULL")
-        raw.execute("CREATE TABLE raw (number INTEGER PRIMARY KEY, content TEXT)")
+        raw.execute("CREATE TABLE IF NOT EXISTS raw (number INTEGER PRIMARY KEY, content TEXT)")
 
         async def insert() -> None:
             raw.execute("INSERT INTO raw (content) VALUES (?)", (TEXT,))
@@ -87,7 +87,7 @@ async def postgres_database(setting: Setting) -> AsyncIterator[Database]:
     async with await ThreadStore.create(setting.postgres_url) as store:
         url = setting.postgres_url.replace("+asyncpg", "")
         async with asyncpg.create_pool(url, min_size=1, max_size=_POOL) as raw:
-            await raw.execute("CREATE TABLE raw (number bigserial PRIMARY KEY, content text)")
+            await raw.execute("CREATE TABLE IF NOT EXISTS raw (number bigserial PRIMARY KEY, content text)")
 
             async def insert() -> None:
                 await raw.execute("INSERT INTO raw (content) VALUES ($1)", TEXT)
@@ -109,21 +109,38 @@ async def postgres_database(setting: Setting) -> AsyncIterator[Database]:
             yield Database("PostgreSQL", store, insert, fetch, fill, written_bytes, "$1")
 
 
+@dataclass(frozen=True)
+class Statement:
+    """One that the store sent, as the driver got it; of many rows, the first one's parameters."""
+
+    text: str
+    parameters: Sequence[Any]
+
+
 class Statements:
-    """Counts what the store sends to its database, transaction control aside."""
+    """What the store sends to its database, transaction control aside."""
 
     def __init__(self) -> None:
-        self.count = 0
+        self.seen: list[Statement] = []
+
+    @property
+    def count(self) -> int:
+        """How many there were."""
+        return len(self.seen)
 
     def __enter__(self) -> Statements:
-        event.listen(Engine, "before_cursor_execute", self._seen)
+        event.listen(Engine, "before_cursor_execute", self._see)
         return self
 
     def __exit__(self, *_: object) -> None:
-        event.remove(Engine, "before_cursor_execute", self._seen)
+        event.remove(Engine, "before_cursor_execute", self._see)
 
-    def _seen(self, _connection: object, _cursor: object, statement: str, *_: object) -> None:
-        self.count += not statement.startswith("BEGIN")
+    def _see(
+        self, _connection: object, _cursor: object, text: str, parameters: Any, _context: object, many: bool
+    ) -> None:
+        if not text.startswith("BEGIN"):
+            rows = many and isinstance(parameters[0], tuple)  # many rows in one INSERT have all their values in one
+            self.seen.append(Statement(text, tuple(parameters[0] if rows else parameters)))
 
 
 async def stored_thread(store: ThreadStore, size: int) -> Thread:

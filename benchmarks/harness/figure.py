@@ -6,7 +6,7 @@ Everything that reaches the page goes through here; a peer prints the same JSON.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, Self
 
 OURS, LIMIT, LITELLM = "ours", "limit", "litellm"
@@ -43,7 +43,7 @@ class Figure:
     """One row: `what` was measured, in `unit`, by whom. `values`: OURS, LIMIT, LITELLM and peers by their names.
 
     `quartiles` say how much the samples behind a median differ. `series` and `x` are its place in the case's plot;
-    a figure without `x` is in none.
+    a figure without `x` is in none. `reads`: by which indexes the database finds it.
     """
 
     what: str
@@ -53,6 +53,7 @@ class Figure:
     quartiles: dict[str, tuple[float, float]] = field(default_factory=dict)
     series: str = ""
     x: float | str | None = None
+    reads: str = ""
 
     @property
     def verdict(self) -> Verdict | None:
@@ -90,4 +91,4 @@ def _beside(figure: Figure, name: str, theirs: Figure | None) -> Figure:
     if theirs is None:
         return figure
     values = {**figure.values, name: theirs.values[OURS]}
-    return Figure(figure.what, figure.unit, values, figure.budget, figure.quartiles, figure.series, figure.x)
+    return replace(figure, values=values)

@@ -1,8 +1,9 @@
 """A model server without a model: prebuilt bytes in OpenAI's chat format, in a process of its own.
 
 It reads no JSON and never waits, so that what is measured is the client. The path says what is answered:
-`/text/v1` a short text, `/chunks-2000/v1` a long one in that many pieces, `/tools-5/v1` five tool calls, one a round,
-and then the text. Run as a program it prints its port and ends with its standard input.
+`/text/v1` a short text, `/think-200/v1` the same after that many milliseconds, `/chunks-2000/v1` a long one in that
+many pieces, `/tools-5/v1` five tool calls, one a round, and then the text. Run as a program it prints its port and
+ends with its standard input.
 """
 
 from __future__ import annotations
@@ -102,9 +103,15 @@ class _Connection(asyncio.Protocol):
         while self._whole_request():
             script = bytes(self._read[: self._read.index(b" HTTP/")]).split(b"/")[1].decode()
             step = self._read.count(b'"tool_call_id"', self._body_at, self._end) if script.startswith("tools") else 0
-            self._transport.write(answer(script, step, self._streamed()))
+            self._say(answer(script, step, self._streamed()), script)
             del self._read[: self._end]
             self._end = 0
+
+    def _say(self, said: bytes, script: str) -> None:
+        if script.startswith("think-"):
+            asyncio.get_running_loop().call_later(int(script[6:]) / 1000, self._transport.write, said)
+        else:
+            self._transport.write(said)
 
     def _streamed(self) -> bool:
         # From the end, for clients put it behind the messages. In a message its quotes would be escaped.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from benchmarks.harness.figure import LIMIT, LITELLM, OURS, Figure
 from benchmarks.harness.results import Measured, Results
 
-BEGIN = "<!-- figures: written by `make bench`, do not edit -->"
+BEGIN = "<!-- figures: written by the benchmarks, do not edit -->"
 END = "<!-- figures: end -->"
 NAMES = {OURS: "ours", LIMIT: "limit", LITELLM: "litellm alone"}
 
@@ -42,9 +42,11 @@ def table(figures: Sequence[Figure]) -> str:
     for who in (LIMIT, LITELLM, *peers):
         columns[f"ours / {NAMES.get(who, who)}"] = [number(figure.ratio(who)) for figure in figures]
     columns["budget"] = [budget(figure) for figure in figures]
+    columns["reads"] = [figure.reads for figure in figures]
     shown = {name: cells for name, cells in columns.items() if any(cells)}
     rows = [[cells[n] for cells in shown.values()] for n in range(len(figures))]
-    lines = [f"| {' | '.join(shown)} |", "|---|---|" + "--:|" * (len(shown) - 2)]
+    aligned = ("---|" if name in ("", "unit", "reads") else "--:|" for name in shown)
+    lines = [f"| {' | '.join(shown)} |", "|" + "".join(aligned)]
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)]) + "\n"
 
 

@@ -35,6 +35,10 @@ class Samples:
         """Of the samples so far."""
         return statistics.median(self._taken[who])
 
+    def longest(self, who: str) -> float:
+        """The largest sample."""
+        return max(self._taken[who])
+
     def figure(self, what: str, unit: str, **place: Any) -> Figure:
         """The row of the medians; `place` is the rest of Figure's fields."""
         values = {who: significant(self.median(who)) for who in self._taken}

@@ -89,8 +89,9 @@ def test_only_the_generated_part_of_the_page_is_replaced() -> None:
         page.replaced("written by hand\n", "new\n")
 
 
-def test_the_documentation_has_a_place_for_the_figures() -> None:
-    text = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", ["performance.md", "scaling.md"])
+def test_the_documentation_has_a_place_for_the_figures(name: str) -> None:
+    text = (ROOT / "docs" / name).read_text(encoding="utf-8")
     assert page.replaced(text, "new").count("new") >= 1
 
 

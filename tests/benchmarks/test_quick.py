@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.__main__ import CASES, ROOT, arguments, measured_alone
+from benchmarks.__main__ import CASES, LARGE, ROOT, arguments, measured_alone
 from benchmarks.harness.case import Setting
 from benchmarks.harness.figure import LIMIT, LITELLM, OURS, Figure
 from benchmarks.harness.model_server import ModelServer
@@ -17,8 +17,8 @@ from benchmarks.harness.one_case import case_named
 from benchmarks.harness.page import table
 
 ALONE = {"loop_overhead", "one_more_turn", "conversations_at_once", "streaming"}  # have litellm beside
-UNBOUND = {"model_server_ceiling", "soak", "worker_processes"}  # have no limit beside ours
-SLOW = set(CASES) - {"opening", "save_one_more"}  # the others import litellm, some in processes of their own
+UNBOUND = {"model_server_ceiling", "soak", "worker_processes", "growing_processes"}  # have no limit beside ours
+QUICK = {"opening", "save_one_more", "large_statements"}  # the others import litellm, some in processes of their own
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,9 @@ def setting(model_url: str, postgres_url: str, tmp_path: Path) -> Setting:
     return Setting(model_url, postgres_url, tmp_path, quick=True)
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.deep if name in SLOW else ()) for name in CASES])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.deep) for name in (*CASES, *LARGE)]
+)
 async def test_a_case_brings_figures(name: str, setting: Setting) -> None:
     figures = await case_named(name).measure(setting)
     assert figures == [Figure.from_json(json.loads(json.dumps(figure.as_json()))) for figure in figures]
@@ -42,7 +44,7 @@ async def test_a_case_brings_figures(name: str, setting: Setting) -> None:
         assert any({OURS, LIMIT} <= figure.values.keys() for figure in figures)
     for figure in figures:
         assert all(value > 0 for who, value in figure.values.items() if "errors" not in figure.what) or (
-            "over litellm" in figure.what or "growth" in figure.what
+            any(words in figure.what for words in ("over litellm", "growth", "processor of"))  # may be as good as none
         ), figure
         if "errors" in figure.what:
             assert figure.values == {OURS: 0}
@@ -56,14 +58,15 @@ def test_a_case_runs_in_a_process_of_its_own(setting: Setting) -> None:
 
 def test_all_cases_are_run(monkeypatch: pytest.MonkeyPatch) -> None:
     modules = {path.stem for path in (ROOT / "benchmarks").glob("[a-z]*.py")}
-    assert set(CASES) == modules
+    assert {*CASES, *LARGE} == modules
     monkeypatch.setattr(sys, "argv", ["benchmarks"])
     assert arguments().cases == []
 
 
-def test_the_page_names_all_cases() -> None:
-    text = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
-    assert [line.split("`")[1] for line in text.splitlines() if line.startswith("| `")] == list(CASES)
+@pytest.mark.parametrize(("page", "cases"), [("performance", CASES), ("scaling", LARGE)])
+def test_the_page_names_all_cases(page: str, cases: tuple[str, ...]) -> None:
+    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+    assert [line.split("`")[1] for line in text.splitlines() if line.startswith("| `")] == list(cases)
 
 
 @pytest.mark.parametrize(("argument", "word"), [("nothing", "unknown cases"), ("--peers=nobody", "unknown peers")])

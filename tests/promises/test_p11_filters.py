@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -117,3 +120,29 @@ async def test_pages_with_a_filter_hold_every_thread_once(store: ThreadStore) ->
     for wrong in (0, -1):
         with pytest.raises(ValueError, match="limit"):
             await store.list_threads(limit=wrong)
+
+
+@pytest.mark.parametrize("limit", [None, 7])
+async def test_many_threads_and_few_are_found_alike_by_one_filter_and_by_two(tmp_path: Path, limit: int | None) -> None:
+    """On SQLite the statement depends on how many there are."""
+    path = tmp_path / "many.db"
+    async with await ThreadStore.create(f"sqlite:///{path}") as store:
+        await store.save_thread(Thread(id="first", metadata={"many": 1, "few": 1}))
+        with closing(sqlite3.connect(path)) as raw, raw:
+            raw.execute(
+                "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1200)"
+                " INSERT INTO narrator_threads (owner, id, created_at, updated_at, message_count, tail, revision,"
+                " reshaped, last_write) SELECT '', 't' || i, 0, i, 0, 0, 1, 0, '' FROM n"
+            )
+            for name, every in (("many", 1), ("few", 100)):
+                raw.execute(
+                    "INSERT INTO narrator_thread_metadata SELECT t.key, m.name, m.value, m.digest"
+                    " FROM narrator_threads t, narrator_thread_metadata m"
+                    " WHERE m.name = ? AND t.id <> 'first' AND t.updated_at % ? = 0",
+                    (name, every),
+                )
+        many = ["first", *(f"t{i}" for i in range(1200, 0, -1))]
+        few = ["first", *(f"t{i}" for i in range(1200, 0, -100))]
+        for metadata, expected in (({"many": 1}, many), ({"few": 1}, few), ({"many": 1, "few": 1}, few)):
+            page = await store.list_threads(metadata=metadata, limit=limit)
+            assert [summary.id for summary in page] == expected[:limit]
