@@ -53,15 +53,22 @@ class Answer:
         self._calls: list[_Call] = []
         self._at: dict[object, _Call] = {}  # index -> the call that is being written there
         self._chars = 0
-        self._usage: Any = None
+        self.usage: Any = None  # what the provider counted, as it came
+
+    @property
+    def written(self) -> str:
+        """All that the model wrote so far: what its tokens can be counted by."""
+        arguments = [call["arguments"] for call in self._calls]
+        return "".join([*self._text, *arguments])
 
     def take(self, chunk: Any) -> list[str | Reasoning]:
         """Add a chunk; its text and what it has of the reasoning, if it has any."""
         if getattr(chunk, "usage", None) is not None:
-            self._usage = chunk.usage
-        if not chunk.choices:
+            self.usage = chunk.usage
+        choices = getattr(chunk, "choices", None)
+        delta = getattr(choices[0], "delta", None) if choices else None
+        if delta is None:
             return []
-        delta = chunk.choices[0].delta
         pieces: list[str | Reasoning] = []
         if (thought := self._thoughts.take(delta)) is not None:
             self._count(thought.text)
@@ -70,7 +77,7 @@ class Answer:
             self._text.append(text)
             self._count(text)
             pieces.append(text)
-        return pieces + [said for call in delta.tool_calls or () if (said := self._take_call(call))]
+        return pieces + [said for call in getattr(delta, "tool_calls", None) or () if (said := self._take_call(call))]
 
     def _take_call(self, piece: Any) -> str:
         """Add a piece of a call; its text where it belongs to the output tool's.
@@ -120,7 +127,7 @@ class Answer:
         return Reply(
             content=text or None,
             tool_calls=[_tool_call(call, seen) for call in calls],
-            usage=None if self._usage is None else usage(self._usage),
+            usage=None if self.usage is None else usage(self.usage),
             finish=finish,
             reasoning=self._thoughts.reasoning(signatures),
         )

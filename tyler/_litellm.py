@@ -21,7 +21,7 @@ from tyler._forbidden_calls import refuse_if_forbidden
 from tyler._model_errors import _strings, classified
 from tyler._provider_stream import ProviderStream
 from tyler._reasoning import turn_without_thought, with_reasoning
-from tyler._usage import usage_of
+from tyler._usage import estimated_usage, usage_of
 from tyler.errors import ModelNotFound, ModelRateLimited, ModelUnavailable
 from tyler.model import Reasoning, Reply, Request
 
@@ -125,6 +125,9 @@ class LitellmModel:
             raise classified(error, self.name, request, self._secrets(request)) from error
         finally:
             await chunks.aclose()
+        if answer.usage is None:
+            sent = with_reasoning(request.messages, self.name, provider)
+            answer.usage = await in_daemon_thread(lambda: estimated_usage(litellm, self.name, sent, answer.written))
         params = {**self._params, **request.params}
         yield answer.reply(said.reasons, lambda counted: usage_of(litellm, self.name, provider, counted, params))
 
@@ -154,8 +157,8 @@ class LitellmModel:
                     # closes the first one's connections, and nobody closes its own. Forgotten, it is one a loop.
                     vars(litellm).pop("module_level_aclient", None)
                     chunks = await litellm.acompletion(**self._arguments(litellm, provider, request, output_tool))
-                    said = ProviderStream(chunks)
-                    return chunks, said, await anext(chunks, None)
+                    said = ProviderStream(chunks, plain=provider == "openai" and not _is_listened_to(litellm))
+                    return said.chunks, said, await anext(said.chunks, None)
                 except _failures() as error:
                     raise classified(error, self.name, request, self._secrets(request)) from error
         raise AssertionError("tenacity ends by returning or raising")
@@ -244,8 +247,13 @@ def _provider(litellm: ModuleType, name: str) -> str:
 
 async def _litellm(model: str) -> ModuleType:
     refuse_if_forbidden(model)
+    if _imported:
+        return _imported[0]
     # Not in the default executor: Ctrl-C in the first seconds of a program would wait for the end of the import.
     return await in_daemon_thread(_import_litellm)
+
+
+_imported: list[ModuleType] = []  # litellm, once its import has come to its end; a thread for each request costs 0.2 ms
 
 
 def _import_litellm() -> ModuleType:
@@ -257,7 +265,14 @@ def _import_litellm() -> ModuleType:
     import tyler._chat_client  # noqa: F401  it imports of openai what the first request would, for a second
 
     litellm.suppress_debug_info = True  # it prints advice to the terminal otherwise
+    _imported.append(litellm)
     return litellm
+
+
+def _is_listened_to(litellm: ModuleType) -> bool:
+    """Whether somebody has asked litellm to tell of answers, or to keep them."""
+    lists = ("callbacks", "success_callback", "failure_callback", "_async_success_callback", "_async_failure_callback")
+    return litellm.cache is not None or any(getattr(litellm, name) for name in lists)
 
 
 def _failures() -> tuple[type[Exception], ...]:

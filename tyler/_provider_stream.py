@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 # Where the providers' events have the reason: beside the choice (OpenAI's format), the candidate (Gemini), in the
@@ -25,15 +26,22 @@ class MalformedPiece(ValueError):
 
 
 class ProviderStream:
-    """Watches the stream inside one of litellm's; to be made before the first chunk is read."""
+    """Watches the stream inside one of litellm's; to be made before the first chunk is read.
 
-    def __init__(self, stream: Any) -> None:
+    `chunks`: what to read. With `plain` that is, in OpenAI's format, the provider's own chunks: litellm makes others of
+    the same fields out of them, 0.4 ms each, and after the last one a whole answer once more, for its callbacks.
+    """
+
+    def __init__(self, stream: Any, *, plain: bool = False) -> None:
         self._stream = stream
+        self.chunks = stream
         self._reasons: list[object] = []
         self._has_field = False
         inner, make_call = getattr(stream, "completion_stream", None), getattr(stream, "make_call", None)
         if inner is not None:
-            stream.completion_stream = self._watched(inner)
+            stream.completion_stream = watched = self._watched(inner)
+            if plain and isinstance(watched, AsyncGenerator):
+                self.chunks = self._plain(watched)
         elif make_call is not None:  # the request is sent when the first chunk is asked for (Gemini)
 
             async def watched_call(client: object) -> Any:
@@ -52,6 +60,23 @@ class ProviderStream:
             return self._reasons
         received = getattr(self._stream, "received_finish_reason", None)
         return [] if received is None else [received]
+
+    async def _plain(self, watched: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
+        """The chunks. A connection that fails is litellm's error, as it would be without us."""
+        import litellm
+        from httpx import HTTPError, ReadError, RemoteProtocolError
+        from openai import OpenAIError
+
+        try:
+            async with aclosing(watched):
+                async for chunk in watched:
+                    yield chunk
+        except (HTTPError, OpenAIError, OSError) as error:
+            if isinstance(error, ReadError | RemoteProtocolError) and self._reasons:
+                return  # the answer had come to its end
+            model, provider = self._stream.model, self._stream.custom_llm_provider
+            litellm.exception_type(model, error, provider, completion_kwargs={}, extra_kwargs={})
+            raise  # not reached: exception_type raises
 
     def _watched(self, inner: Any) -> Any:
         from openai import AsyncStream
@@ -87,6 +112,8 @@ class ProviderStream:
         """The chunks in OpenAI's format, mended where it is plain what is meant. Raises MalformedPiece."""
         try:
             async for chunk in inner:
+                if not hasattr(chunk, "__dict__"):
+                    raise MalformedPiece("a chunk is no object")
                 choices = getattr(chunk, "choices", None) or []
                 if not isinstance(choices, list):
                     raise MalformedPiece("choices is no list")
@@ -116,6 +143,8 @@ class ProviderStream:
             raise MalformedPiece("tool_calls is no list")
         for piece in calls or ():
             _check_call(piece)
+        for number, piece in enumerate(piece for piece in calls or () if piece.index is None):
+            piece.index = number
 
 
 def _text(content: object) -> str | None:
@@ -138,7 +167,8 @@ def _check_call(piece: Any) -> None:
     for value in (getattr(piece, "id", None), getattr(function, "name", None), getattr(function, "arguments", None)):
         if value is not None and not isinstance(value, str):
             raise MalformedPiece("a tool call's id, name or arguments is no text")
-    if not isinstance(getattr(piece, "index", None), int | None):
+    piece.index = getattr(piece, "index", None)
+    if not isinstance(piece.index, int | None):
         raise MalformedPiece("a tool call's index is no number")
 
 

@@ -37,7 +37,7 @@ class Thoughts:
         fields = getattr(delta, "provider_specific_fields", None)
         signatures = _items(fields, "thought_signatures") if isinstance(fields, Mapping) else []
         self._signatures += [s for s in signatures if isinstance(s, str) and s not in self._signatures]
-        text = getattr(delta, "reasoning_content", None)
+        text = getattr(delta, "reasoning_content", None) or getattr(delta, "reasoning", None)
         if not isinstance(text, str) or not text:
             return None
         self._text.append(text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -11,7 +11,8 @@ from narrator import Usage
 
 
 def usage_of(litellm: ModuleType, name: str, provider: str, counted: Any, params: Mapping[str, Any]) -> Usage:
-    """Usage of litellm's object. Tokens read from a cache and written to one are among the input's."""
+    """Usage of what was `counted`. Tokens read from a cache and written to one are among the input's."""
+    counted = litellms_usage(litellm, counted)
     details = getattr(counted, "prompt_tokens_details", None)
     thought = getattr(counted, "completion_tokens_details", None)
     asked = max(counted.prompt_tokens or 0, 0)
@@ -29,6 +30,19 @@ def usage_of(litellm: ModuleType, name: str, provider: str, counted: Any, params
         reasoning_tokens=_count(thought, "reasoning_tokens"),
         cost_usd=_cost_usd(litellm, name, provider, counted, params),
     )
+
+
+def litellms_usage(litellm: ModuleType, counted: Any) -> Any:
+    """The openai package's numbers as litellm's, which has what other providers of that format say in places of its
+    own; litellm's as they are."""
+    return counted if isinstance(counted, litellm.Usage) else litellm.Usage(**counted.model_dump())
+
+
+def estimated_usage(litellm: ModuleType, name: str, sent: Sequence[Mapping[str, Any]], written: str) -> Any:
+    """For a provider that counts nothing; blocking, a tokenizer takes a while for a long conversation."""
+    asked = litellm.token_counter(model=name, messages=sent)
+    answered = litellm.token_counter(model=name, text=written, count_response_tokens=True)
+    return litellm.Usage(prompt_tokens=asked, completion_tokens=answered, total_tokens=asked + answered)
 
 
 def _count(numbers: Any, name: str) -> int:

@@ -62,12 +62,8 @@ def test_its_own_database_of_an_older_version_is_upgraded_and_remembers(
         result = CliRunner().invoke(app, ["chat", "--model", "gpt-4"], input=line, catch_exceptions=False)
         assert answer in result.output
         with closing(sqlite3.connect(database)) as connection:  # as the version before left it
-            for index in ("approval", "awaiting"):
-                connection.execute(f"DROP INDEX narrator_calls_{index}")
-            new = "approval digest request asked_at decided_at decided_by reason valid_until"
-            for column in new.split():
-                connection.execute(f"ALTER TABLE narrator_calls DROP COLUMN {column}")
-            connection.execute("UPDATE narrator_version SET version_num = '0003'")
+            connection.execute("DROP INDEX narrator_threads_id")
+            connection.execute("UPDATE narrator_version SET version_num = '0004'")
             connection.commit()
     assert "Welcome back: 2 messages" in result.output
     assert len(list(database.parent.glob("*.backup"))) == 1
