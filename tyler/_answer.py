@@ -57,9 +57,9 @@ class Answer:
 
     @property
     def written(self) -> str:
-        """All that the model wrote so far: what its tokens can be counted by."""
-        arguments = [call["arguments"] for call in self._calls]
-        return "".join([*self._text, *arguments])
+        """All that the model wrote so far, its thoughts too: what its tokens can be counted by."""
+        calls = [call["name"] + call["arguments"] for call in self._calls]
+        return "".join([self._thoughts.text, *self._text, *calls])
 
     def take(self, chunk: Any) -> list[str | Reasoning]:
         """Add a chunk; its text and what it has of the reasoning, if it has any."""

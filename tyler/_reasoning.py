@@ -28,6 +28,11 @@ class Thoughts:
         self._open: list[str] = []  # the text of a block whose signature is still to come
         self._signatures: list[str] = []
 
+    @property
+    def text(self) -> str:
+        """What was thought so far, in words."""
+        return "".join(self._text)
+
     def take(self, delta: Any) -> Reasoning | None:
         """Add what a piece has of it; its text, if it has any."""
         blocks = getattr(delta, "thinking_blocks", None)
@@ -64,8 +69,7 @@ class Thoughts:
             "call_signatures": list(call_signatures) if any(call_signatures) else [],
         }
         data = {key: value for key, value in found.items() if value}
-        text = "".join(self._text)
-        return Reasoning(self._provider, text, data) if text or data else None
+        return Reasoning(self._provider, self.text, data) if self.text or data else None
 
 
 def split_call_id(call_id: str) -> tuple[str, str | None]:
