@@ -45,7 +45,7 @@ LARGE = (
 PAGE, LARGE_PAGE = ROOT / "docs" / "performance.md", ROOT / "docs" / "scaling.md"
 KEPT = ROOT / ".bench"
 TIMEOUT_S = 1_800
-AS_INSTALLED = "-c fsync=on -c autovacuum_naptime=1min"  # the tests' server spares itself both
+AS_INSTALLED = "-c fsync=on"  # the tests' server spares itself that
 
 
 def main() -> None:
