@@ -272,7 +272,8 @@ def _import_litellm() -> ModuleType:
 def _is_listened_to(litellm: ModuleType) -> bool:
     """Whether somebody has asked litellm to tell of answers, or to keep them."""
     lists = ("callbacks", "success_callback", "failure_callback", "_async_success_callback", "_async_failure_callback")
-    return litellm.cache is not None or any(getattr(litellm, name) for name in lists)
+    # litellm itself puts "cache" among them (for Gemini), and does nothing with it without a cache.
+    return litellm.cache is not None or any(told != "cache" for name in lists for told in getattr(litellm, name))
 
 
 def _failures() -> tuple[type[Exception], ...]:

@@ -1,4 +1,4 @@
-"""A TCP proxy in front of PostgreSQL that cuts the connection around a COMMIT, or falls silent."""
+"""A TCP proxy in front of PostgreSQL that cuts the connection around a commit, or falls silent."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Literal
 
-COMMIT = b"COMMIT;"
+from tests.commit_points import CommitPoints
+
 When = Literal["before", "after", "silent"]
 
 
 class Proxy:
-    """Passes everything on. At the n-th COMMIT since `cut_at` it resets the connection instead.
+    """Passes everything on. At the n-th commit since `cut_at` it resets the connection instead.
 
-    "before": the server never sees that COMMIT. "after": the server has committed, the client never hears of it.
+    "before": the server never sees it. "after": the server has committed, the client never hears of it.
     "silent": the same as "after", and the connection stays open without another word, as behind a dead firewall.
     """
 
@@ -38,7 +39,7 @@ class Proxy:
         self._silent = False
 
     def cut_at(self, number: int, when: When) -> None:
-        """Cut at this COMMIT, counted from now."""
+        """Cut at this commit, counted from now."""
         self.commits = self.cuts = 0
         self._cut = (number, when)
 
@@ -68,16 +69,18 @@ class Proxy:
             to_client.transport.abort()
             self._lines.discard(task)
             return
-        answers = asyncio.create_task(_pump(server, to_client))
+        points = CommitPoints()
+        answers = asyncio.create_task(_pump(server, to_client, points))
         try:
             while data := await client.read(1 << 16):
                 if task in self._silent_lines:
                     continue
-                if COMMIT in data and self._cuts_now():
+                if points.commits(data) and self._cuts_now():
                     assert self._cut is not None
                     when, self._cut = self._cut[1], None
                     self.cuts += 1
                     answers.cancel()
+                    await asyncio.wait([answers])
                     if when in ("after", "silent"):
                         to_server.write(data)
                         await server.read(1 << 16)  # the server says that it has committed
@@ -103,8 +106,9 @@ class Proxy:
         return self._cut is not None and self.commits == self._cut[0]
 
 
-async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter, points: CommitPoints) -> None:
     with suppress(ConnectionError):
         while data := await source.read(1 << 16):
+            points.answered(data)
             target.write(data)
     target.close()

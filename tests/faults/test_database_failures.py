@@ -148,7 +148,7 @@ async def test_connection_cut_at_any_commit_leaves_one_correct_conversation(
             proxy.cut_at(number, when)
             started = monotonic()
             result = await agent_of(store, journal).go(Thread(id=f"t{number}", messages=[order(event_id)]))
-            assert monotonic() - started < BACK_AGAIN_S, f"the cut at COMMIT {number} held the run up"
+            assert monotonic() - started < BACK_AGAIN_S, f"the cut at commit {number} held the run up"
             assert result.content == f"done: order {event_id}"
             assert len(result.new_messages) == 6
             cut = proxy.cuts == 1
@@ -156,7 +156,7 @@ async def test_connection_cut_at_any_commit_leaves_one_correct_conversation(
             assert_answered(thread, event_id)
             assert len(thread.messages) == 7
             await assert_sound(store, thread, journal)
-        assert number > 12
+        assert number >= 12  # as many commits has such a run, and one more go to see that there are no more
     assert len(journal.all("model")) == 3 * number
 
 

@@ -1,4 +1,4 @@
-"""A TCP proxy in front of PostgreSQL that loses the answer to a COMMIT, as a dying network does."""
+"""A TCP proxy in front of PostgreSQL that loses the answer to a commit, as a dying network does."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
+from tests.commit_points import CommitPoints
+
 
 class CommitProxy:
-    """Passes everything on. After `lose_next_commit()`: one COMMIT reaches the server, its answer nobody.
+    """Passes everything on. After `lose_next_commit()`: one commit reaches the server, its answer nobody.
 
     `when_lost` is awaited when the server's answer is here and before the client's connection breaks; with
     `wait_for_answer=False` the connection breaks while the server is still committing.
@@ -54,9 +56,9 @@ class CommitProxy:
         to_server: asyncio.StreamWriter | None = None
         try:
             from_server, to_server = await asyncio.open_connection("127.0.0.1", urlsplit(self._server_url).port)
-            losing = asyncio.Event()
+            losing, points = asyncio.Event(), CommitPoints()
             await self._until_one_ends(
-                self._to_server(reader, to_server, losing), self._to_client(from_server, writer, losing)
+                self._to_server(reader, to_server, losing, points), self._to_client(from_server, writer, losing, points)
             )
         finally:
             ends = [end for end in (writer, to_server) if end is not None]
@@ -76,9 +78,11 @@ class CommitProxy:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _to_server(self, reader: StreamReader, writer: StreamWriter, losing: asyncio.Event) -> None:
+    async def _to_server(
+        self, reader: StreamReader, writer: StreamWriter, losing: asyncio.Event, points: CommitPoints
+    ) -> None:
         while data := await reader.read(65536):
-            committing = self._armed and b"COMMIT;" in data
+            committing = points.commits(data) and self._armed
             if committing:
                 self._armed = False
                 losing.set()
@@ -88,8 +92,11 @@ class CommitProxy:
                 self.lost += 1
                 return
 
-    async def _to_client(self, reader: StreamReader, writer: StreamWriter, losing: asyncio.Event) -> None:
+    async def _to_client(
+        self, reader: StreamReader, writer: StreamWriter, losing: asyncio.Event, points: CommitPoints
+    ) -> None:
         while data := await reader.read(65536):
+            points.answered(data)
             if losing.is_set():
                 self.lost += 1
                 if self._when_lost is not None:

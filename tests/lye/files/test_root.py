@@ -135,7 +135,7 @@ def test_special_files_are_refused_at_once(inside: Path, make: Callable[[Path], 
     assert time.monotonic() - began < 5
 
 
-@pytest.mark.parametrize("text", ["sub", ".", "nowhere", "sub/a.txt/b", "sub/a.txt/", "x" * 300, "a/" * 500 + "b"])
+@pytest.mark.parametrize("text", ["sub", ".", "nowhere", "sub/a.txt/b", "sub/a.txt/", "x" * 300, "a/" * 99 + "b"])
 def test_what_is_no_file_is_a_failure_in_words(inside: Path, text: str) -> None:
     if text == "sub/a.txt/":
         assert read(root_at(inside), text) == b"inside"
