@@ -16,7 +16,7 @@ STATEMENT_S = 12  # and for ever for one that falls silent
 _STAND_STILL_S = 10  # below STATEMENT_S: who waits for a row of a process that stands still gets it
 _CLOSE_S = 0.5
 _SQLITE_BUSY_S = 30
-_SQLITE_POOL = PoolSettings(size=5, max_overflow=10)
+SQLITE_POOL = PoolSettings(size=5, max_overflow=10)
 
 
 def create_engine(url: DatabaseUrl, pool: PoolSettings, inode: int | None) -> AsyncEngine:
@@ -25,7 +25,6 @@ def create_engine(url: DatabaseUrl, pool: PoolSettings, inode: int | None) -> As
     `inode`: the SQLite file's number when the store was opened, None where it is not known.
     """
     sqlite = url.backend == "sqlite"
-    pool = _SQLITE_POOL if sqlite else pool
     defaults: dict[str, Any] = {"timeout": _SQLITE_BUSY_S, "isolation_level": None}
     if not sqlite:
         defaults = {"timeout": CONNECT_S, "command_timeout": STATEMENT_S, "connection_class": _Connection}

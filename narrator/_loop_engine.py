@@ -16,16 +16,18 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from narrator._write_queue import WriteQueue
+from narrator.config import PoolSettings
 from narrator.errors import StoreUnavailable
 
 
 class LoopEngine:
-    """The engine of one event loop."""
+    """The engine of one event loop, and `places`: who may have one of its connections."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, pool: PoolSettings) -> None:
         self.engine = engine
         self.pid = os.getpid()
         self.writers = WriteQueue()
+        self.places = asyncio.Semaphore(pool.size + pool.max_overflow)
         self._drivers: weakref.WeakSet[Any] = weakref.WeakSet()
         event.listen(engine.sync_engine, "connect", self._note)
 
@@ -48,8 +50,9 @@ class LoopEngine:
 class LoopEngines:
     """One engine a loop, made when first asked for. Safe to use from several threads."""
 
-    def __init__(self, create: Callable[[], AsyncEngine], sqlite_file: Path | None) -> None:
+    def __init__(self, create: Callable[[], AsyncEngine], pool: PoolSettings, sqlite_file: Path | None) -> None:
         self._create = create
+        self._pool = pool
         self._sqlite_file = sqlite_file
         self._engines: dict[asyncio.AbstractEventLoop, LoopEngine] = {}
         self._lock = threading.Lock()
@@ -62,7 +65,7 @@ class LoopEngines:
         if found is None:
             self._refuse_after_fork()
             self._abandon_ended()
-            found = LoopEngine(self._create())
+            found = LoopEngine(self._create(), self._pool)
             with self._lock:
                 self._engines[loop] = found
         return found

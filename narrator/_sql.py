@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from tenacity import (
     AsyncRetrying,
@@ -19,8 +20,8 @@ from tenacity import (
 )
 
 from narrator._backend import T
-from narrator._engine import STATEMENT_S, create_engine
-from narrator._loop_engine import LoopEngines
+from narrator._engine import SQLITE_POOL, STATEMENT_S, create_engine
+from narrator._loop_engine import LoopEngine, LoopEngines
 from narrator._schema_version import NEWEST, back_up, check_version, stored_version, upgrade
 from narrator._settle import settled_task
 from narrator._sql_errors import PassingFailure, translated
@@ -42,8 +43,8 @@ class SqlBackend:
         self._url = url
         self._sqlite = url.backend == "sqlite"
         self._inode: int | None = None
-        self._pool = pool
-        self._engines = LoopEngines(self._create_engine, url.path)
+        self._pool = SQLITE_POOL if self._sqlite else pool
+        self._engines = LoopEngines(self._create_engine, self._pool, url.path)
         self._patience_s = max(_GIVE_UP_AFTER_S, url.connect_args.get("timeout", 0))
 
     async def open(self) -> None:
@@ -126,7 +127,7 @@ class SqlBackend:
     async def _begin(self, *, write: bool, lone: bool = False) -> AsyncIterator[AsyncConnection]:
         loop_engine = self._engines.current()
         if not self._sqlite:
-            async with _connected(loop_engine.engine) as connection:
+            async with self._connected(loop_engine) as connection:
                 if lone:  # BEGIN and COMMIT would be two more ways to the server and back
                     await connection.execution_options(isolation_level="AUTOCOMMIT")
                 elif not write:
@@ -136,25 +137,37 @@ class SqlBackend:
         elif write:
             async with (
                 loop_engine.writers.turn(self._patience_s) as enter,
-                _connected(loop_engine.engine) as connection,
+                self._connected(loop_engine) as connection,
             ):
                 await connection.execution_options(narrator_begin="BEGIN IMMEDIATE")
                 async with connection.begin():
                     enter()
                     yield connection
         else:
-            async with _connected(loop_engine.engine) as connection, connection.begin():
+            async with self._connected(loop_engine) as connection, connection.begin():
                 yield connection
+
+    @asynccontextmanager
+    async def _connected(self, loop_engine: LoopEngine) -> AsyncIterator[AsyncConnection]:
+        """A connection, in the order of asking, and given back here.
+
+        The pool itself gives one that comes back to whoever asks next, be it the one who had it: of many conversations
+        some would have turn after turn while others wait. And SQLAlchemy's own `async with` leaves the giving back to a
+        task, which can be cancelled.
+        """
+        try:
+            async with asyncio.timeout(self._pool.timeout_s):
+                await loop_engine.places.acquire()
+        except TimeoutError as error:
+            raise PoolTimeout from error
+        try:
+            connection = await loop_engine.engine.connect()
+            try:
+                yield connection
+            finally:
+                await connection.close()
+        finally:
+            loop_engine.places.release()
 
     def _create_engine(self) -> AsyncEngine:
         return create_engine(self._url, self._pool, self._inode)
-
-
-@asynccontextmanager
-async def _connected(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """A connection, given back here: SQLAlchemy's own `async with` leaves that to a task, which can be cancelled."""
-    connection = await engine.connect()
-    try:
-        yield connection
-    finally:
-        await connection.close()

@@ -401,3 +401,19 @@ async def test_garbage_collection_during_saves_takes_no_file_of_theirs(
 async def save_files(store: ThreadStore, owner: str | None, count: int) -> None:
     for number in range(count):
         await store.save_thread(with_file(os.urandom(64) + bytes([number]), owner))
+
+
+async def test_connections_go_to_who_asked_first(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or of many conversations some would have turn after turn, and the others would wait."""
+    monkeypatch.setenv("NARRATOR_DB_POOL_SIZE", "1")
+    monkeypatch.setenv("NARRATOR_DB_MAX_OVERFLOW", "0")
+    served: list[int] = []
+    async with await ThreadStore.create(postgres_url) as store:
+
+        async def conversation(number: int) -> None:
+            for _ in range(5):
+                await store.save_thread(Thread(id=f"t{number}"))
+                served.append(number)
+
+        await asyncio.gather(*(conversation(number) for number in range(8)))
+    assert served == [*range(8)] * 5
