@@ -406,14 +406,16 @@ async def save_files(store: ThreadStore, owner: str | None, count: int) -> None:
 async def test_connections_go_to_who_asked_first(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Or of many conversations some would have turn after turn, and the others would wait."""
     monkeypatch.setenv("NARRATOR_DB_POOL_SIZE", "1")
-    monkeypatch.setenv("NARRATOR_DB_MAX_OVERFLOW", "0")
-    served: list[int] = []
+    monkeypatch.setenv("NARRATOR_DB_MAX_OVERFLOW", "3")
+    served = [0] * 16
+    ahead = []
     async with await ThreadStore.create(postgres_url) as store:
 
         async def conversation(number: int) -> None:
-            for _ in range(5):
+            for _ in range(8):
                 await store.save_thread(Thread(id=f"t{number}"))
-                served.append(number)
+                served[number] += 1
+                ahead.append(max(served) - min(served))
 
-        await asyncio.gather(*(conversation(number) for number in range(8)))
-    assert served == [*range(8)] * 5
+        await asyncio.gather(*(conversation(number) for number in range(16)))
+    assert max(ahead) <= 4  # as many as there are connections; 7 where whoever asks next gets one
