@@ -418,4 +418,4 @@ async def test_connections_go_to_who_asked_first(postgres_url: str, monkeypatch:
                 ahead.append(max(served) - min(served))
 
         await asyncio.gather(*(conversation(number) for number in range(16)))
-    assert max(ahead) <= 4  # as many as there are connections; 7 where whoever asks next gets one
+    assert max(ahead) <= 3  # 5 to 7 where whoever asks next gets one
