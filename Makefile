@@ -2,10 +2,10 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-# Four on two cores, for half of the time is waiting for processes; each worker has a PostgreSQL server of its own.
+# Three on two cores, for much of the time is waiting for processes; each worker has a PostgreSQL server of its own.
 # Compiled modules are kept, also where the environment says that Python shall keep none: without them each worker
 # takes 10 s of a processor instead of 6 to collect the tests, and each import of litellm 7.5 instead of 4.8.
-PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 4 --dist worksteal
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 3 --dist worksteal
 # More arguments for pytest, e.g. make test PYTEST_ARGS="-k resume"
 PYTEST_ARGS ?=
 # What make bench measures; empty: all of ours, and nobody else

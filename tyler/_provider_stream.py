@@ -64,6 +64,7 @@ class ProviderStream:
     async def _plain(self, watched: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
         """The chunks. A connection that fails is litellm's error, as it would be without us."""
         import litellm
+        from aiohttp import ClientError
         from httpx import HTTPError, ReadError, RemoteProtocolError
         from openai import OpenAIError
 
@@ -71,7 +72,7 @@ class ProviderStream:
             async with aclosing(watched):
                 async for chunk in watched:
                     yield chunk
-        except (HTTPError, OpenAIError, OSError) as error:
+        except (HTTPError, ClientError, OpenAIError, OSError) as error:
             if isinstance(error, ReadError | RemoteProtocolError) and self._reasons:
                 return  # the answer had come to its end
             model, provider = self._stream.model, self._stream.custom_llm_provider
