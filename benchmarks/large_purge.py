@@ -11,9 +11,9 @@ from typing import TypeVar
 from benchmarks.harness.case import Case, Setting
 from benchmarks.harness.clients import QUESTION
 from benchmarks.harness.databases import Database
-from benchmarks.harness.figure import LIMIT, OURS, Figure
+from benchmarks.harness.figure import OURS, Figure
 from benchmarks.harness.filled import DAYS, SHARED, Size, conversation, filled_databases
-from benchmarks.harness.samples import Samples, significant
+from benchmarks.harness.samples import Samples, beside_the_limit, significant
 from narrator import Message, Thread, ThreadStore
 
 KEPT = timedelta(days=DAYS * 0.9)  # a tenth is older
@@ -55,8 +55,12 @@ async def purged(setting: Setting, database: Database, size: Size, writer: Threa
     sizes.append(await megabytes(database))
     each = len(conversation())
     figures = [
-        Figure(f"{name}, purge of {gone:,} threads: speed", "threads/s", _both(rate, raw)),
-        Figure(f"{name}, purge of {gone:,} threads: speed in messages", "messages/s", _both(rate * each, raw * each)),
+        Figure(f"{name}, purge of {gone:,} threads: speed", "threads/s", beside_the_limit(rate, raw)),
+        Figure(
+            f"{name}, purge of {gone:,} threads: speed in messages",
+            "messages/s",
+            beside_the_limit(rate * each, raw * each),
+        ),
         alone.figure(f"{name}, append with nothing beside: median", "ms"),
         Figure(f"{name}, append with nothing beside: longest", "ms", {OURS: significant(alone.longest(OURS))}),
         beside.figure(f"{name}, append beside the purge: median", "ms"),
@@ -87,10 +91,6 @@ async def appends(samples: Samples, store: ThreadStore, during: Awaitable[T]) ->
 async def megabytes(database: Database) -> float:
     """The whole database."""
     return significant(int((await database.fetch(SIZE[database.name]))[0][0]) / 1e6)
-
-
-def _both(ours: float, limit: float) -> dict[str, float]:
-    return {OURS: significant(ours), LIMIT: significant(limit)}
 
 
 CASE = Case(

@@ -10,7 +10,7 @@ from time import perf_counter
 import httpx
 
 from benchmarks.harness.case import Case, Setting
-from benchmarks.harness.clients import MODEL, QUESTION, agent, bare_client, litellm_module
+from benchmarks.harness.clients import QUESTION, agent, bare_client, litellm_stream
 from benchmarks.harness.figure import LIMIT, LITELLM, OURS, Budget, Figure
 from benchmarks.harness.samples import Samples
 from tyler import Agent, TextDelta
@@ -65,17 +65,7 @@ async def bare(client: httpx.AsyncClient, base_url: str) -> AsyncIterator[str]:
 
 
 async def litellm_alone(base_url: str) -> AsyncIterator[str]:
-    litellm = litellm_module()
-    chunks = await litellm.acompletion(
-        model=MODEL,
-        messages=MESSAGES,
-        stream=True,
-        stream_options={"include_usage": True},
-        api_base=base_url,
-        api_key="none",
-        num_retries=0,
-        max_retries=0,
-    )
+    chunks = await litellm_stream(base_url, MESSAGES)
     async for chunk in chunks:
         if chunk.choices and (text := chunk.choices[0].delta.content):
             yield text

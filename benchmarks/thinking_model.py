@@ -7,8 +7,8 @@ import statistics
 from multiprocessing.context import ForkServerContext
 
 from benchmarks.harness.case import Case, Plot, Setting
-from benchmarks.harness.figure import LIMIT, OURS, Budget, Figure
-from benchmarks.harness.samples import significant
+from benchmarks.harness.figure import OURS, Budget, Figure
+from benchmarks.harness.samples import beside_the_limit, significant
 from benchmarks.harness.workers import Job, context, served
 from narrator import ThreadStore
 
@@ -37,16 +37,20 @@ def _served(setting: Setting, conversations: int, forking: ForkServerContext) ->
     median, p95 = statistics.median(outcome.turn_ms), outcome.p95_ms
     speed, most = len(outcome.turn_ms) / seconds, conversations * 1000 / thinks_ms
     return [
-        Figure(f"{what}: half of the turns within", "ms", _beside(median, thinks_ms), series="median", x=conversations),
-        Figure(f"{what}: 95 % of the turns within", "ms", _beside(p95, thinks_ms), series="95 %", x=conversations),
-        Figure(f"{what}: speed", "turns/s", _beside(speed, most)),
+        Figure(
+            f"{what}: half of the turns within",
+            "ms",
+            beside_the_limit(median, thinks_ms),
+            series="median",
+            x=conversations,
+        ),
+        Figure(
+            f"{what}: 95 % of the turns within", "ms", beside_the_limit(p95, thinks_ms), series="95 %", x=conversations
+        ),
+        Figure(f"{what}: speed", "turns/s", beside_the_limit(speed, most)),
         Figure(f"{what}: cores in use by the worker", "cores", {OURS: significant(outcome.workers_s / seconds)}),
         Figure(f"{what}: errors", "errors", {OURS: outcome.errors.total()}, Budget(0)),
     ]
-
-
-def _beside(ours: float, limit: float) -> dict[str, float]:
-    return {OURS: significant(ours), LIMIT: significant(limit)}
 
 
 CASE = Case(

@@ -83,23 +83,28 @@ def over_httpx(client: httpx.AsyncClient, base_url: str) -> Ask:
     return ask
 
 
+async def litellm_stream(base_url: str, messages: Messages, **options: Any) -> Any:
+    """litellm's chunks, called with what our own client calls it with."""
+    return await litellm_module().acompletion(
+        model=MODEL,
+        messages=messages,
+        stream=True,
+        stream_options={"include_usage": True},
+        api_base=base_url,
+        api_key="none",
+        num_retries=0,
+        max_retries=0,
+        timeout=600,
+        **options,
+    )
+
+
 def over_litellm(base_url: str) -> Ask:
-    """The text of a streamed answer, from litellm called with what our own client calls it with."""
-    litellm = litellm_module()
+    """The text of a streamed answer, from litellm alone."""
+    litellm_module()  # its import is no part of the first request
 
     async def ask(messages: Messages) -> str:
-        chunks = await litellm.acompletion(
-            model=MODEL,
-            messages=messages,
-            tools=TOOLS,
-            stream=True,
-            stream_options={"include_usage": True},
-            api_base=base_url,
-            api_key="none",
-            num_retries=0,
-            max_retries=0,
-            timeout=600,
-        )
+        chunks = await litellm_stream(base_url, messages, tools=TOOLS)
         return "".join([c.choices[0].delta.content or "" async for c in chunks if c.choices])
 
     return ask

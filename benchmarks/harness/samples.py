@@ -8,7 +8,7 @@ from collections.abc import Awaitable
 from time import perf_counter
 from typing import Any
 
-from benchmarks.harness.figure import Figure
+from benchmarks.harness.figure import LIMIT, OURS, Figure
 
 
 class Samples:
@@ -43,6 +43,11 @@ class Samples:
         """The row of the medians; `place` is the rest of Figure's fields."""
         values = {who: significant(self.median(who)) for who in self._taken}
         return Figure(what, unit, values, quartiles={who: _quartiles(v) for who, v in self._taken.items()}, **place)
+
+
+def beside_the_limit(ours: float, limit: float) -> dict[str, float]:
+    """The values of a row that has just these two."""
+    return {OURS: significant(ours), LIMIT: significant(limit)}
 
 
 def significant(value: float) -> float:
