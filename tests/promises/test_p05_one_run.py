@@ -245,3 +245,12 @@ async def test_a_process_that_was_killed_in_the_queue_is_not_waited_for(warm_pyt
             with holding(warm_python, sql_url):
                 await in_the_queue(store, thread, 1)
         await take_now(store)
+
+
+async def test_a_turn_begins_with_what_others_have_stored(store: ThreadStore) -> None:
+    await store.save_thread(Thread(id="t", messages=[said("mine")]))
+    thread, other = await store.get_thread("t"), await store.get_thread("t")
+    other.add_message(said("theirs"))
+    await store.save_thread(other)
+    async with store.turn(thread):
+        assert [m.text for m in thread.messages] == ["mine", "theirs"]
